@@ -1,0 +1,58 @@
+# make demo   the main job, end to end, on this machine
+# make test   everything that is tested
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint protos zoo bench plots clean
+
+demo: $(VENV)/.demo
+	$(BIN)/zoo demo
+
+test: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/python tools/gen_protos.py --check
+
+protos: $(VENV)/.lint
+	$(BIN)/python tools/gen_protos.py
+
+zoo: $(VENV)/.test
+	$(BIN)/zoo build recipes/fashion-cnn.toml
+	rm -rf zoo/seedzoo/starter/fashion-cnn
+	cp -r build/fashion-cnn/bundle zoo/seedzoo/starter/fashion-cnn
+
+bench: $(VENV)/.test
+	$(BIN)/python bench/coverage.py
+
+plots: $(VENV)/.test
+	$(BIN)/python tools/plot_spread.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[demo]'
+	touch $@
+
+# torch is named with its exact version: a range would fetch a build for GPUs, several GB larger.
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) torch==2.13.0
+	$(PIP) --editable '.[demo,train]' --group test --group docs
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.lint: pyproject.toml constraints.txt | $(VENV)/.test
+	$(PIP) --group lint
+	touch $@

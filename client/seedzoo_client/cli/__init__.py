@@ -1,0 +1,47 @@
+"""The command line `zoo`."""
+
+from __future__ import annotations
+
+import click
+
+from seedzoo.console import EXIT_CODES_HELP
+from seedzoo_client.cli.group import ZooGroup
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "compare": ("seedzoo_client.cli.compare:compare", "Compare the stress profiles of two variants."),
+    "download": ("seedzoo_client.cli.download:download", "Get the ONNX file of a variant."),
+    "families": ("seedzoo_client.cli.browse:families", "List the families that the server offers."),
+    "predict": ("seedzoo_client.cli.predict:predict", "Run a model on your images, on this machine."),
+    "select": ("seedzoo_client.cli.select:select", "Pick the variant that is best on your own labelled images."),
+    "show": ("seedzoo_client.cli.browse:show", "Show a family's or a variant's evidence and stress profile."),
+    "variants": ("seedzoo_client.cli.browse:variants", "List the variants of a family."),
+}
+
+
+_HELP = """Equally accurate seed variants of one model: pick the one that works best on your own data.
+
+\b
+  zoo select --data mydata/     one folder per class, or a CSV with path,label
+  zoo download FAMILY/TAG       the chosen model as an ONNX file
+
+Settings come from flags, then from the environment (SEEDZOO_SERVER, SEEDZOO_HOME, SEEDZOO_OFFLINE, SEEDZOO_TOKEN),
+then from config.toml. Results go to stdout, everything else to stderr.
+"""
+
+
+@click.group(
+    cls=ZooGroup,
+    help=_HELP,
+    lazy=_COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES_HELP,
+)
+@click.version_option(package_name="seedzoo", prog_name="zoo")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Run the command that was named; without one, show the help."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

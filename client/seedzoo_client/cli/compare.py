@@ -1,0 +1,141 @@
+"""`zoo compare`: two variants, condition by condition."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import click
+from rich.console import Group
+from rich.text import Text
+
+from seedzoo.console import Console, plain
+from seedzoo.errors import IntegrityError, NotFound, RequestError
+from seedzoo_client.cli.options import open_client, server_option
+from seedzoo_client.cli.text import percent, points, table
+from seedzoo_client.client import Client
+from seedzoo_client.views import ProfileView, VariantView
+
+__all__ = ["Difference", "compare", "differences"]
+
+_ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two variants on one condition."""
+
+    condition: str
+    first: float
+    second: float
+    margin: float
+    """Half-width of an interval for the difference, 95 % for all conditions jointly, on the safe side."""
+    n_examples: int
+
+    @property
+    def difference(self) -> float:
+        """First minus second."""
+        return self.first - self.second
+
+    @property
+    def clear(self) -> bool:
+        """Whether the difference is larger than its margin."""
+        return abs(self.difference) > self.margin
+
+
+@click.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@server_option
+def compare(first: str, second: str, server: str | None) -> None:
+    """Compare the stress profiles of two variants, largest difference first."""
+    console = Console.current()
+    with open_client(server) as client:
+        one, two = client.variant(first), client.variant(second)
+        if one.model_sha256 == two.model_sha256:
+            raise RequestError(f"{first} and {second} are the same model", hint="Name two different variants.")
+        found = differences(_row(client, one), _row(client, two))
+    if not found:
+        raise NotFound(f"{first} and {second} have no condition in common")
+    rows = table("condition", plain(one.name), plain(two.name), "difference", "", left=1)
+    rows.columns[4].justify = "left"
+    for row in found:
+        rows.add_row(
+            plain(row.condition),
+            percent(row.first),
+            percent(row.second),
+            f"{points(row.difference)} ± {100 * row.margin:.1f}",
+            "" if row.clear else "not distinguishable",
+        )
+    clear = [row for row in found if row.clear]
+    ahead = sum(row.difference > 0 for row in clear)
+    summary = (
+        f"Clear on {len(clear)} of {len(found)} conditions: {plain(one.name)} is ahead on {ahead}, "
+        f"{plain(two.name)} on {len(clear) - ahead}."
+    )
+    legend = (
+        "Differences in points, A minus B. ± holds for all conditions jointly (95 %) and is rather too wide than too\n"
+        "narrow: it does not use that both saw the same images."
+    )
+    document = {
+        "first": one.name,
+        "second": two.name,
+        "conditions": [
+            {
+                "condition": row.condition,
+                "first": row.first,
+                "second": row.second,
+                "difference": row.difference,
+                "margin": row.margin,
+                "clear": row.clear,
+                "n_examples": row.n_examples,
+            }
+            for row in found
+        ],
+    }
+    console.result(document, Group(Text(summary), Text(""), rows, Text(""), Text(legend, style="dim")))
+    console.hint("which of them is better for you depends on your images: zoo select --data YOUR_IMAGES/")
+
+
+def differences(first: dict[str, tuple[float, int]], second: dict[str, tuple[float, int]]) -> list[Difference]:
+    """Differences on the conditions that both have, largest first.
+
+    The variance of a difference is taken as if the two had seen different images. They saw the same ones and mostly
+    agree, so the margins are too wide rather than too narrow. Bonferroni over the conditions.
+
+    Args:
+        first: Condition to accuracy and number of images.
+        second: The same of the other variant.
+    """
+    common = [condition for condition in first if condition in second]
+    z = NormalDist().inv_cdf(1 - _ALPHA / (2 * max(len(common), 1)))
+    found = [
+        Difference(
+            condition=condition,
+            first=first[condition][0],
+            second=second[condition][0],
+            margin=z * math.sqrt(_variance(*first[condition]) + _variance(*second[condition])),
+            n_examples=min(first[condition][1], second[condition][1]),
+        )
+        for condition in common
+    ]
+    return sorted(found, key=lambda row: (-abs(row.difference), row.condition))
+
+
+def _variance(accuracy: float, n: int) -> float:
+    # One success and one failure added: an accuracy of 100 % is not known without error.
+    n = max(n, 1)
+    smoothed = (accuracy * n + 1) / (n + 2)
+    return smoothed * (1 - smoothed) / n
+
+
+def _row(client: Client, variant: VariantView) -> dict[str, tuple[float, int]]:
+    profile: ProfileView = client.profile(f"{variant.family}@{variant.release}" if variant.release else variant.family)
+    if variant.tag not in profile.tags:
+        raise IntegrityError(f"the profile of {variant.family} has no row for {variant.tag}")
+    accuracies = profile.row(variant.tag).tolist()
+    return {
+        condition.condition: (accuracy, condition.n_examples)
+        for condition, accuracy in zip(profile.conditions, accuracies, strict=True)
+    }

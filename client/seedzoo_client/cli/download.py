@@ -1,0 +1,33 @@
+"""`zoo download`: a variant's ONNX file."""
+
+from __future__ import annotations
+
+import click
+
+from seedzoo.console import Console, Rows
+from seedzoo_client.cache import file_sha256
+from seedzoo_client.cli.options import open_client, progress_bar, server_option
+
+__all__ = ["download"]
+
+
+@click.command()
+@click.argument("variant")
+@click.option("--to", metavar="FILE|DIR/", help="Where to put it; only into the cache otherwise.")
+@server_option
+def download(variant: str, to: str | None, server: str | None) -> None:
+    """Get the ONNX file of VARIANT (FAMILY/TAG), verified. Prints where it is.
+
+    With SEEDZOO_OFFLINE=1 it comes from the cache and nothing is connected to.
+    """
+    console = Console.current()
+    with (
+        open_client(server) as client,
+        console.resumable("what arrived is kept", hint="Run the same command again to get the rest."),
+        progress_bar(console) as show,
+    ):
+        path = client.download(variant, to=to, progress=show)
+    document = {"variant": variant, "path": path, "sha256": file_sha256(path), "size": path.stat().st_size}
+    # A path alone on its line: MODEL=$(zoo download ...) works.
+    console.result(document, Rows([[path]]))
+    console.hint(f"zoo predict {path} --data YOUR_IMAGES/")

@@ -1,0 +1,62 @@
+"""Options and the connection that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from seedzoo.console import Console
+from seedzoo_client.client import Client
+from seedzoo_client.progress import Progress, ProgressCallback, Stage
+
+__all__ = ["open_client", "progress_bar", "server_option"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_SHOWN = {
+    Stage.READING: "Reading images",
+    Stage.UPLOADING: "Uploading",
+    Stage.QUEUED: "Waiting for the server",
+    Stage.LOADING: "Loading variants",
+    Stage.EVALUATING: "Evaluating variants",
+    Stage.CHOOSING: "Choosing",
+    Stage.DOWNLOADING: "Downloading",
+}
+
+
+def server_option(command: _F) -> _F:
+    """Add ``--server``."""
+    return click.option(
+        "--server",
+        metavar="HOST:PORT",
+        help="The server; https://HOST:PORT for TLS. Otherwise SEEDZOO_SERVER, config.toml, localhost:7316.",
+    )(command)
+
+
+def open_client(server: str | None) -> Client:
+    """A client for a command."""
+    return Client(server)
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[ProgressCallback]:
+    """A bar on stderr for what :class:`Client` reports."""
+    with console.progress() as bars:
+        task = bars.add_task("", total=None, detail="")
+        shown: Stage | None = None
+
+        def show(progress: Progress) -> None:
+            nonlocal shown
+            if progress.stage is not shown and progress.stage in _SHOWN:
+                shown = progress.stage
+                # A new stage counts something else: the speed of the old one says nothing about it.
+                bars.reset(task, description=_SHOWN[shown], total=progress.total or None)
+            detail = ""
+            if progress.stage is Stage.EVALUATING and progress.leader:
+                detail = f"leading: {progress.leader}"
+            bars.update(task, completed=progress.done, total=progress.total or None, detail=detail)
+
+        yield show

@@ -1,0 +1,354 @@
+"""The client: what a seedzoo server offers, as plain method calls."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+import grpc
+
+from seedzoo.errors import DataError, NotFound, RequestError, Unavailable
+from seedzoo.records import SelectionReport
+from seedzoo_client import convert
+from seedzoo_client.cache import CachedModel, ModelCache, VariantName, copy_model
+from seedzoo_client.channel import open_channel, parse_address
+from seedzoo_client.datasets import DataSource, LocalDataset, bind, scan_source
+from seedzoo_client.download import Downloader
+from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
+from seedzoo_client.progress import ProgressCallback, ignore
+from seedzoo_client.scan import Scan
+from seedzoo_client.settings import RetryConfig, TLSConfig, load_settings
+from seedzoo_client.status import translated
+from seedzoo_client.upload import UploadedDataset, Uploader
+from seedzoo_client.views import FamilyView, ProfileView, VariantView
+from seedzoo_client.watch import Watcher
+from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc, dataset_pb2, dataset_pb2_grpc, selection_pb2
+from seedzoo_protos.v1 import selection_pb2_grpc as selection_grpc
+
+__all__ = ["Client"]
+
+
+_CLOSE_SECONDS = 1.0
+
+
+class _Page(Protocol):
+    @property
+    def next_page_token(self) -> str: ...
+
+
+_PageT = TypeVar("_PageT", bound=_Page)
+
+
+class Client:
+    """A connection to a seedzoo server; use it as a context manager.
+
+    Nothing is sent before the first call. Every failure is a :class:`seedzoo.errors.ZooError`.
+
+    Args:
+        target: ``host:port``, ``https://host:port`` or ``unix:/path``; None for the environment's, the configuration
+            file's or ``localhost:7316``.
+        tls: True or a :class:`TLSConfig` for an encrypted connection.
+        token: Access token.
+        timeout: Seconds that one answer may take; uploads, downloads and selections last as long as they move on.
+        home: Folder of the model cache.
+        offline: Connect to nothing; :meth:`download` answers from the cache.
+        retry: How broken streams are taken up again.
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        tls: TLSConfig | bool | None = None,
+        token: str | None = None,
+        timeout: float = 60.0,
+        home: str | os.PathLike[str] | None = None,
+        offline: bool | None = None,
+        retry: RetryConfig | None = None,
+    ) -> None:
+        if timeout <= 0:
+            raise RequestError(f"timeout must be more than 0 seconds, not {timeout}", field="timeout")
+        self.settings = load_settings(server=target, token=token, home=home, offline=offline, tls=tls)
+        self._address = parse_address(self.settings.server)
+        self._timeout = timeout
+        self._retry = retry or RetryConfig()
+        self._cache = ModelCache(self.settings.home)
+        self._opened: grpc.Channel | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a later call opens it again."""
+        if self._opened is not None:
+            # Where Ctrl-C hits grpc at a bad moment, its close() waits for ever; see also streams.py.
+            closing = threading.Thread(target=self._opened.close, daemon=True)
+            self._opened = None
+            closing.start()
+            closing.join(_CLOSE_SECONDS)
+
+    @property
+    def server(self) -> str:
+        """The server's address as people write it."""
+        return self._address.label
+
+    def families(self) -> list[FamilyView]:
+        """All families that the server offers, by name."""
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        pages = self._pages(
+            lambda token: stub.ListFamilies(catalog_pb2.ListFamiliesRequest(page_token=token), timeout=self._timeout)
+        )
+        return [convert.family_view(family) for page in pages for family in page.families]
+
+    def family(self, name: str) -> FamilyView:
+        """One family: ``<family>``, ``<family>@<alias>`` or ``<family>@<release>``.
+
+        Raises:
+            NotFound: There is no such family.
+        """
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return convert.family_view(stub.GetFamily(catalog_pb2.GetFamilyRequest(name=name), timeout=self._timeout))
+
+    def variants(
+        self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
+    ) -> list[VariantView]:
+        """Variants of a family.
+
+        Args:
+            family: As in :meth:`family`.
+            filter: Terms joined by AND, for example ``accuracy[pixelate-3] >= 0.6 AND accuracy[id] >= 0.9``.
+            order_by: For example ``accuracy[contrast-4] desc``; by tag where empty.
+            limit: At most that many.
+
+        Raises:
+            NotFound: There is no such family.
+            RequestError: ``filter`` or ``order_by`` cannot be understood.
+        """
+        if limit is not None and limit < 1:
+            raise RequestError(f"limit must be at least 1, not {limit}", field="limit")
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        pages = self._pages(
+            lambda token: stub.ListVariants(
+                catalog_pb2.ListVariantsRequest(
+                    family=family,
+                    filter=filter,
+                    order_by=order_by,
+                    page_token=token,
+                    page_size=min(limit or 0, 1_000),
+                ),
+                timeout=self._timeout,
+            )
+        )
+        found: list[VariantView] = []
+        for page in pages:
+            found += [convert.variant_view(variant) for variant in page.variants]
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+        return found
+
+    def variant(self, name: str) -> VariantView:
+        """One variant: ``<family>/<tag>`` or ``<family>@<alias or release>/<tag>``.
+
+        Raises:
+            NotFound: There is no such variant.
+        """
+        asked = VariantName.parse(name)
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return convert.variant_view(
+                stub.GetVariant(catalog_pb2.GetVariantRequest(name=str(asked)), timeout=self._timeout)
+            )
+
+    def profile(self, family: str) -> ProfileView:
+        """The measured table variant x condition of a family.
+
+        Raises:
+            NotFound: There is no such family, or it has no profile.
+        """
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return convert.profile_view(
+                stub.GetProfile(catalog_pb2.GetProfileRequest(family=family), timeout=self._timeout)
+            )
+
+    def upload(
+        self,
+        data: DataSource,
+        *,
+        family: str | None = None,
+        label_map: LabelMap | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> UploadedDataset:
+        """Bring labelled images to the server; what it already has is not sent again.
+
+        Args:
+            data: Class folder, CSV file (``path,label``), or pairs of image path and class name.
+            family: Whose classes the labels are; may be left out when one family fits.
+            label_map: The user's class names to the task's, or a CSV, JSON or TOML file with them.
+            progress: Called as the work moves on.
+
+        Raises:
+            DataError: The data cannot be used; says which file or class.
+        """
+        chosen, dataset = self._bind(scan_source(data), family, label_map)
+        uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
+        return uploader.upload(dataset, family=chosen, progress=progress or ignore)
+
+    def select(
+        self,
+        data: DataSource | UploadedDataset,
+        *,
+        family: str | None = None,
+        objective: str = "accuracy",
+        alpha: float = 0.05,
+        delta: float = 0.01,
+        label_map: LabelMap | None = None,
+        progress: ProgressCallback | None = None,
+        request_id: str | None = None,
+    ) -> SelectionReport:
+        """Choose the variant that is best on the given data.
+
+        Ctrl-C cancels the selection on the server; the uploaded images are kept, so the same call goes on from there.
+
+        Args:
+            data: As in :meth:`upload`, or what it returned.
+            family: Which family to choose from; may be left out when one fits the data's classes.
+            objective: The metric to maximise.
+            alpha: One minus the coverage of the intervals and of the confidence set.
+            delta: What counts as just as good, as a fraction (0.01 is one point).
+            label_map: As in :meth:`upload`.
+            progress: Called as the work moves on.
+            request_id: Makes the call repeatable: the same id finds the same selection. Random when None.
+
+        Raises:
+            DataError: The data cannot be used; says which file or class.
+            RequestError: An argument cannot be used, or several families fit.
+            Cancelled: Somebody cancelled the selection.
+        """
+        for name, value in (("alpha", alpha), ("delta", delta)):
+            if not 0 < value < 1:
+                raise RequestError(f"{name} must lie between 0 and 1, not {value:g}", field=name)
+        if isinstance(data, UploadedDataset):
+            uploaded = data
+        else:
+            uploaded = self.upload(data, family=family, label_map=label_map, progress=progress)
+        stub = selection_grpc.SelectionServiceStub(self._channel())
+        with translated(self.server):
+            started = stub.StartSelection(
+                selection_pb2.StartSelectionRequest(
+                    request_id=request_id or f"sel-{uuid.uuid4()}",
+                    dataset_id=uploaded.id,
+                    family=family or uploaded.family,
+                    objective=objective,
+                    alpha=alpha,
+                    delta=delta,
+                ),
+                timeout=self._timeout,
+            )
+        watcher = Watcher(self._channel(), server=self.server, retry=self._retry)
+        return watcher.report(started, dataset=uploaded.local, progress=progress or ignore)
+
+    def download(
+        self,
+        variant: str,
+        *,
+        to: str | os.PathLike[str] | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Path:
+        """Get a variant's ONNX file, verified; from the cache where it is there.
+
+        Args:
+            variant: ``<family>/<tag>`` or ``<family>@<alias or release>/<tag>``.
+            to: A file, or a folder for ``<family>-<tag>.onnx``; the file in the cache when None.
+            progress: Called as bytes arrive.
+
+        Returns:
+            Where the file is. Do not change a file in the cache.
+
+        Raises:
+            NotFound: There is no such variant; in offline mode, it is not in the cache.
+            IntegrityError: What arrived is not what was published; nothing is kept.
+            LocalFailure: The disk is full or refuses; no half file is kept.
+        """
+        asked = VariantName.parse(variant)
+        if self.settings.offline:
+            path = self._cache.resolve(asked)
+        else:
+            model = CachedModel.of(self.variant(variant))
+            downloader = Downloader(self._channel(), self._cache, server=self.server, retry=self._retry)
+            path = downloader.fetch(model, progress=progress or ignore)
+            self._cache.remember(model, asked=asked)
+        return path if to is None else copy_model(path, to, name=asked)
+
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete uploaded images, what was predicted for them, and the selections made with them.
+
+        Raises:
+            NotFound: There is no such dataset.
+        """
+        stub = dataset_pb2_grpc.DatasetServiceStub(self._channel())
+        with translated(self.server):
+            stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id), timeout=self._timeout)
+
+    def _channel(self) -> grpc.Channel:
+        if self.settings.offline:
+            raise Unavailable(
+                "offline mode is on, and this needs a server", hint="Unset SEEDZOO_OFFLINE.", reason="OFFLINE"
+            )
+        if self._opened is None:
+            self._opened = open_channel(self._address, tls=self.settings.tls, token=self.settings.token)
+        return self._opened
+
+    def _pages(self, fetch: Callable[[str], _PageT]) -> Iterator[_PageT]:
+        token = ""
+        while True:
+            with translated(self.server):
+                page = fetch(token)
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+
+    def _bind(self, scan: Scan, family: str | None, label_map: LabelMap | None) -> tuple[str, LocalDataset]:
+        if family is not None:
+            return family, bind(scan, ClassMatcher(self.family(family).task.classes, label_map))
+        families = self.families()
+        if not families:
+            raise NotFound(f"the server {self.server} offers no families", hint="Publish one: `zoo publish`.")
+        if len(families) == 1:
+            return families[0].name, bind(scan, ClassMatcher(families[0].task.classes, label_map))
+        fitting: list[tuple[str, LocalDataset]] = []
+        for offered in families:
+            try:
+                fitting.append((offered.name, bind(scan, ClassMatcher(offered.task.classes, label_map))))
+            except DataError:
+                # Its classes are others; the families that fit decide.
+                continue
+        if not fitting:
+            offers = "; ".join(f"{found.name} ({shorten(found.task.classes, 10)})" for found in families[:5])
+            raise DataError(
+                f"no family of {self.server} has the classes {shorten(scan.labels, 10)}; it has: {offers}",
+                hint="Name the family with --family to see what differs, or give --label-map FILE.",
+                reason="LABEL_UNKNOWN",
+            )
+        return _only(fitting)
+
+
+def _only(found: list[tuple[str, LocalDataset]]) -> tuple[str, LocalDataset]:
+    if len(found) > 1:
+        names = [name for name, _ in found]
+        raise RequestError(
+            f"the data fit several families: {shorten(names)}", hint=f"Name one: --family {names[0]}.", field="family"
+        )
+    return found[0]

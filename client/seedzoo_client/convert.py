@@ -1,0 +1,213 @@
+"""From the wire to records and views. What does not add up is refused here, once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from seedzoo.errors import IntegrityError, ItemsError, ZooError
+from seedzoo.records import (
+    Baseline,
+    Certificate,
+    CertificateEntry,
+    ConditionAccuracy,
+    Interval,
+    Preprocessing,
+    SelectionReport,
+    Task,
+    VariantScore,
+)
+from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
+from seedzoo_protos.v1 import catalog_pb2, selection_pb2
+
+__all__ = ["family_view", "profile_view", "selection_error", "selection_report", "variant_view"]
+
+
+def family_view(message: catalog_pb2.Family) -> FamilyView:
+    """One family as the server describes it."""
+    return FamilyView(
+        name=message.name,
+        title=message.title,
+        release=message.release,
+        released=_time(message.release_time) if message.HasField("release_time") else None,
+        task=_task(message.task),
+        variant_count=message.variant_count,
+        held_out_mean=message.held_out_mean,
+        held_out_sd=message.held_out_sd,
+        certificate=_certificate(message.certificate),
+        suite=message.suite,
+        data_name=message.data_name,
+        train_examples=message.train_examples,
+        held_out_examples=message.held_out_examples,
+        licence=message.licence,
+        model_bytes=message.model_bytes,
+    )
+
+
+def variant_view(message: catalog_pb2.Variant) -> VariantView:
+    """One variant as the server describes it."""
+    return VariantView(
+        name=message.name,
+        family=message.family,
+        tag=message.tag,
+        release=message.release,
+        model_size=message.model_size,
+        model_sha256=message.model_sha256,
+        seeds=dict(sorted(message.seeds.items())),
+        held_out_accuracy=message.held_out_accuracy,
+    )
+
+
+def profile_view(message: catalog_pb2.Profile) -> ProfileView:
+    """The table variant x condition.
+
+    Raises:
+        IntegrityError: The table has not one number per variant and condition.
+    """
+    shape = (len(message.tags), len(message.conditions))
+    accuracy = np.array(message.accuracy, dtype=np.float64)
+    if accuracy.size != shape[0] * shape[1]:
+        raise IntegrityError(
+            f"the profile of {message.family} has {accuracy.size} numbers for {shape[0]} x {shape[1]} cells"
+        )
+    accuracy = accuracy.reshape(shape)
+    accuracy.flags.writeable = False
+    return ProfileView(
+        family=message.family,
+        release=message.release,
+        suite=message.suite,
+        tags=tuple(message.tags),
+        conditions=tuple(_condition(entry) for entry in message.conditions),
+        accuracy=accuracy,
+    )
+
+
+def selection_report(message: selection_pb2.SelectionReport) -> SelectionReport:
+    """The answer of a finished selection.
+
+    Raises:
+        IntegrityError: The report names no variant.
+    """
+    if not message.recommended:
+        raise IntegrityError("the server's report recommends no variant", hint="Its log has the reason.")
+    return SelectionReport(
+        family=message.family,
+        release=message.release,
+        recommended=message.recommended,
+        model_sha256=message.model_sha256,
+        model_size=message.model_size,
+        objective=message.objective,
+        n_examples=message.n_examples,
+        alpha=message.alpha,
+        delta=message.delta,
+        accuracy=_interval(message.accuracy),
+        candidates=tuple(message.candidates),
+        p_within=message.p_within,
+        detectable=message.detectable,
+        labels_to_separate=message.labels_to_separate if message.HasField("labels_to_separate") else None,
+        reason=message.reason,
+        baselines=tuple(
+            Baseline(entry.name, entry.detail, entry.accuracy, _interval(entry.gain)) for entry in message.baselines
+        ),
+        scores=tuple(
+            VariantScore(entry.variant, _interval(entry.accuracy), entry.candidate, entry.held_out_accuracy)
+            for entry in message.scores
+        ),
+        profile=tuple(
+            ConditionAccuracy(entry.condition, entry.accuracy, entry.family_mean, entry.family_sd)
+            for entry in message.profile
+        ),
+        class_counts=dict(message.class_counts),
+        warnings=tuple(message.warnings),
+        evaluations=message.evaluations,
+        seconds=message.seconds,
+        selections_served=message.selections_served,
+    )
+
+
+def selection_error(message: selection_pb2.SelectionError, *, where: str = "") -> ZooError:
+    """The error that ended a selection.
+
+    Args:
+        message: As the server stored it.
+        where: Which of the user's files caused it; leads the message where given.
+    """
+    text = message.message or "the selection failed without saying why"
+    if where:
+        text = f"{where}: {text}"
+    cls = _class_of_reason(message.reason)
+    if cls is ItemsError or (cls is ZooError and message.item_indices):
+        return ItemsError(text, faults=dict.fromkeys(message.item_indices, message.message), hint=message.hint)
+    return cls(text, hint=message.hint, reason=message.reason or None)
+
+
+def _class_of_reason(reason: str) -> type[ZooError]:
+    # A stored error carries its reason but not its class.
+    return {cls.default_reason: cls for cls in _classes(ZooError)}.get(reason, ZooError)
+
+
+def _classes(root: type[ZooError]) -> list[type[ZooError]]:
+    return [root, *(found for child in root.__subclasses__() for found in _classes(child))]
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _interval(message: selection_pb2.Interval) -> Interval:
+    return Interval(message.estimate, message.low, message.high)
+
+
+def _task(message: catalog_pb2.Task) -> Task:
+    shape = message.preprocessing
+    return Task(
+        name=message.name,
+        classes=tuple(message.classes),
+        preprocessing=Preprocessing(
+            height=shape.height,
+            width=shape.width,
+            channels=shape.channels,
+            resize=shape.resize,
+            interpolation=shape.interpolation,
+        ),
+        input_kind=message.input_kind,
+        metric=message.metric,
+    )
+
+
+def _certificate(message: catalog_pb2.Certificate) -> Certificate:
+    return Certificate(
+        method=message.method,
+        margin=message.margin,
+        alpha=message.alpha,
+        n_examples=message.n_examples,
+        trained=message.trained,
+        published=message.published,
+        family_mean=message.family_mean,
+        entries=tuple(
+            CertificateEntry(entry.tag, entry.difference, entry.low, entry.high, entry.p_value, entry.passed)
+            for entry in message.entries
+        ),
+        set_aside=tuple(message.set_aside),
+    )
+
+
+def _condition(message: catalog_pb2.ConditionSummary) -> ConditionView:
+    return ConditionView(
+        condition=message.condition,
+        kind=message.kind,
+        severity=message.severity,
+        n_examples=message.n_examples,
+        mean=message.mean,
+        sd=message.sd,
+        min=message.min,
+        max=message.max,
+        worst_variant=message.worst_variant,
+        best_variant=message.best_variant,
+        sd_ratio=message.sd_ratio,
+        spearman=message.spearman,
+        spearman_low=message.spearman_low,
+        spearman_high=message.spearman_high,
+    )

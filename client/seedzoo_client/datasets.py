@@ -1,0 +1,132 @@
+"""A user's validation data on this machine: images with the task's labels, never all in memory."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seedzoo.errors import DataError
+from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
+from seedzoo_client.scan import Example, Scan, check_files, scan_data, some_names
+
+__all__ = ["DataSource", "Item", "LocalDataset", "bind", "open_dataset", "scan_source"]
+
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+
+DataSource = str | os.PathLike[str] | Iterable[tuple[str | os.PathLike[str], str]]
+"""A class folder, a CSV file, or pairs of image path and class name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image: where it lies, and its class as an index; None without label."""
+
+    path: Path
+    label: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDataset:
+    """Images on this machine with labels of a task."""
+
+    source: str
+    """What the user calls it."""
+    classes: tuple[str, ...]
+    """The task's class names, which labels index."""
+    items: tuple[Item, ...]
+    class_counts: dict[str, int]
+    """Labelled images of each class, 0 included."""
+    notes: tuple[str, ...] = ()
+    """What was understood (a folder name that differs in case) and which classes have no image or one; a report says
+    the latter too."""
+    warnings: tuple[str, ...] = field(default=())
+    """What is probably a mistake."""
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether every item has a label."""
+        return all(item.label is not None for item in self.items)
+
+    def name_items(self, indices: Iterable[int]) -> str:
+        """Paths of the items at ``indices``, up to five, for messages; empty for none."""
+        return some_names([self.items[index].path for index in indices if 0 <= index < len(self.items)])
+
+
+def open_dataset(data: DataSource, *, task_classes: Sequence[str], label_map: LabelMap | None = None) -> LocalDataset:
+    """Find the images of ``data`` and match their class names with the task's.
+
+    Args:
+        data: Class folder, CSV file (``path,label``), or pairs of path and class name.
+        task_classes: Class names of the task, in order.
+        label_map: The user's class names to the task's, or a file with them.
+
+    Raises:
+        DataError: The data, a file of them, a class name or the label map cannot be used; says which.
+    """
+    return bind(scan_source(data), ClassMatcher(task_classes, label_map))
+
+
+def scan_source(data: DataSource) -> Scan:
+    """Find labelled examples without yet knowing the task.
+
+    Raises:
+        DataError: As for :func:`open_dataset`.
+    """
+    if isinstance(data, str | os.PathLike):
+        return scan_data(data)
+    try:
+        examples = tuple(Example(Path(path), label) for path, label in data)
+    except (TypeError, ValueError) as error:
+        raise DataError("items must be pairs of image path and class name") from error
+    if not examples:
+        raise DataError("the data have no items", reason="DATA_EMPTY")
+    check_files(examples)
+    return Scan(Path("the given items"), examples)
+
+
+def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
+    """Turn the user's class names into indices of the task's classes.
+
+    Raises:
+        DataError: A class name that the task does not have.
+    """
+    stranger = matcher.unknown(scan.labels, source=str(scan.source))
+    if stranger is not None:
+        splits = [label for label in scan.labels if label.lower() in _SPLITS]
+        if len(splits) == len(scan.labels):
+            chosen = next((label for label in splits if not label.lower().startswith("train")), splits[0])
+            stranger.hint = f"These look like splits, not classes: name one, --data {scan.source / chosen}."
+        raise stranger
+    index_of = {label: index for label in scan.labels if (index := matcher.index(label)) is not None}
+    items = tuple(
+        Item(example.path, None if example.label is None else index_of[example.label]) for example in scan.examples
+    )
+    counts = Counter(item.label for item in items)
+    named = {name: counts[index] for index, name in enumerate(matcher.classes)}
+    notes = [
+        f"{label!r} is taken for {matcher.classes[index]!r}"
+        for label, index in index_of.items()
+        if matcher.is_guess(label)
+    ]
+    return LocalDataset(
+        source=str(scan.source),
+        classes=matcher.classes,
+        items=items,
+        class_counts=named,
+        notes=(*notes, *_thin_classes(named)),
+        warnings=scan.warnings,
+    )
+
+
+def _thin_classes(counts: dict[str, int]) -> list[str]:
+    absent = [name for name, count in counts.items() if count == 0]
+    single = [name for name, count in counts.items() if count == 1]
+    warnings = []
+    if absent and len(absent) < len(counts):
+        warnings.append(f"no images of: {shorten(absent)}; the answer says nothing about them")
+    if single:
+        warnings.append(f"only one image of: {shorten(single)}")
+    return warnings

@@ -1,0 +1,176 @@
+"""Class names: the user's, the task's, and the map between them."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import os
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seedzoo.errors import DataError
+
+__all__ = ["ClassMatcher", "LabelMap", "read_label_map", "shorten"]
+
+LabelMap = Mapping[str, str] | str | os.PathLike[str]
+"""The user's class name to the task's, or a CSV, JSON or TOML file that holds them."""
+
+_SEPARATORS = re.compile(r"[\s_/\\-]+")
+
+
+class ClassMatcher:
+    """Finds the task's class that a user's class name means.
+
+    A name goes through the label map first. Then it is matched exactly, then without regard to case, Unicode form and
+    separators (a folder cannot be called ``T-shirt/top``).
+
+    Args:
+        classes: The task's class names, in order.
+        label_map: The user's names to the task's.
+
+    Raises:
+        DataError: The map leads to a class that the task does not have.
+    """
+
+    def __init__(self, classes: Sequence[str], label_map: LabelMap | None = None) -> None:
+        self.classes = tuple(classes)
+        self._exact = {name: index for index, name in enumerate(self.classes)}
+        self._loose = _unambiguous((_loosely(name), index) for name, index in self._exact.items())
+        self._mapped: dict[str, int] = {}
+        for theirs, ours in ({} if label_map is None else read_label_map(label_map)).items():
+            found = self._own(ours)
+            if found is None:
+                raise DataError(
+                    f"the label map leads {theirs!r} to {ours!r}, which is no class of the task",
+                    hint=f"The task has: {shorten(self.classes)}.",
+                    reason="LABEL_MAP_INVALID",
+                )
+            self._mapped[theirs] = found
+        self._mapped_loose = _unambiguous((_loosely(name), index) for name, index in self._mapped.items())
+
+    def index(self, name: str) -> int | None:
+        """Position of the class that ``name`` means, or None."""
+        if name in self._mapped:
+            return self._mapped[name]
+        if name in self._exact:
+            return self._exact[name]
+        return self._mapped_loose.get(_loosely(name), self._own(name))
+
+    def is_guess(self, name: str) -> bool:
+        """Whether ``name`` matches only when case and separators are disregarded."""
+        return name not in self._mapped and name not in self._exact
+
+    def unknown(self, names: Iterable[str], *, source: str) -> DataError | None:
+        """The error for those of ``names`` that mean no class; None where all do."""
+        strangers = [name for name in names if self.index(name) is None]
+        if not strangers:
+            return None
+        noun = "the class" if len(strangers) == 1 else "the classes"
+        close = difflib.get_close_matches(_loosely(strangers[0]), list(self._loose), n=1)
+        closest = f"Closest to {strangers[0]!r} is {self.classes[self._loose[close[0]]]!r}. " if close else ""
+        line = f"{strangers[0]},{self.classes[self._loose[close[0]]] if close else self.classes[0]}"
+        return DataError(
+            f"{source} has {noun} {shorten(strangers, 5, quote=True)}, which the task does not have; "
+            f"it has: {shorten(self.classes)}",
+            hint=f"{closest}Rename, or give --label-map FILE with lines such as `{line}`.",
+            reason="LABEL_UNKNOWN",
+        )
+
+    def _own(self, name: str) -> int | None:
+        return self._exact.get(name, self._loose.get(_loosely(name)))
+
+
+def shorten(names: Sequence[str], limit: int = 20, *, quote: bool = False) -> str:
+    """``a, b, c and 7 more``."""
+    shown = ", ".join(repr(name) if quote else name for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def _loosely(name: str) -> str:
+    return _SEPARATORS.sub("_", unicodedata.normalize("NFC", name.strip()).casefold())
+
+
+def _unambiguous(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    found: dict[str, set[int]] = {}
+    for key, index in pairs:
+        found.setdefault(key, set()).add(index)
+    return {key: next(iter(indices)) for key, indices in found.items() if len(indices) == 1}
+
+
+def read_label_map(source: LabelMap) -> dict[str, str]:
+    """Read ``theirs -> ours`` from a mapping, or from a CSV (two columns), JSON or TOML file.
+
+    Raises:
+        DataError: The file cannot be read, or is no such map; says where.
+    """
+    if isinstance(source, Mapping):
+        return _checked(source.items(), "the label map")
+    path = Path(source)
+    readers = {".csv": _read_csv, ".json": _read_json, ".toml": _read_toml}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise _bad_map(f"{path} is no label map", hint="Give a .csv, .json or .toml file.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise _bad_map(f"cannot read the label map {path}: {error.strerror or error}") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise _bad_map(f"the label map {path} is not UTF-8 text") from error
+    return _checked(reader(text, path), str(path))
+
+
+def _read_csv(text: str, path: Path) -> list[tuple[Any, Any]]:
+    pairs: list[tuple[Any, Any]] = []
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in rows:
+            if not any(cell.strip() for cell in row):
+                continue
+            if len(row) != 2:
+                raise _bad_map(
+                    f"{path}, line {rows.line_num}: {len(row)} columns instead of two", hint="Write `theirs,ours`."
+                )
+            pairs.append((row[0].strip(), row[1].strip()))
+    except csv.Error as error:
+        raise _bad_map(f"{path}, line {rows.line_num}: {error}") from error
+    if pairs and tuple(cell.lower() for cell in pairs[0]) == ("theirs", "ours"):
+        del pairs[0]
+    return pairs
+
+
+def _read_json(text: str, path: Path) -> list[tuple[Any, Any]]:
+    try:
+        # Pairs, because a dict would keep one of two contradicting lines silently.
+        loaded = json.loads(text, object_pairs_hook=tuple)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise _bad_map(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(loaded, tuple):
+        raise _bad_map(f"{path} is not one JSON object", hint='Write {"theirs": "ours"}.')
+    return list(loaded)
+
+
+def _read_toml(text: str, path: Path) -> list[tuple[Any, Any]]:
+    try:
+        return list(tomllib.loads(text).items())
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise _bad_map(f"{path} is not valid TOML: {error}") from error
+
+
+def _checked(pairs: Iterable[tuple[Any, Any]], source: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for theirs, ours in pairs:
+        if not (isinstance(theirs, str) and isinstance(ours, str) and theirs and ours):
+            raise _bad_map(f"{source} maps {theirs!r} to {ours!r}; both must be names")
+        if found.setdefault(theirs, ours) != ours:
+            raise _bad_map(f"{source} maps {theirs!r} to both {found[theirs]!r} and {ours!r}")
+    return found
+
+
+def _bad_map(message: str, *, hint: str = "") -> DataError:
+    return DataError(message, hint=hint, reason="LABEL_MAP_INVALID")

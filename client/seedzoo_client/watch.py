@@ -1,0 +1,130 @@
+"""Follow a selection to its end, across broken streams."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from functools import partial
+
+import grpc
+
+from seedzoo.errors import Cancelled, Unavailable, ZooError
+from seedzoo.records import SelectionReport
+from seedzoo_client.convert import selection_error, selection_report
+from seedzoo_client.datasets import LocalDataset
+from seedzoo_client.progress import Progress, ProgressCallback, Stage
+from seedzoo_client.retry import Backoff
+from seedzoo_client.settings import RetryConfig
+from seedzoo_client.status import from_rpc_error, is_transient
+from seedzoo_client.streams import open_stream
+from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
+
+__all__ = ["Watcher"]
+
+_FINAL = frozenset(
+    {
+        selection_pb2.SELECTION_STATE_SUCCEEDED,
+        selection_pb2.SELECTION_STATE_FAILED,
+        selection_pb2.SELECTION_STATE_CANCELLED,
+    }
+)
+_STAGES = {
+    selection_pb2.SELECTION_PHASE_QUEUED: Stage.QUEUED,
+    selection_pb2.SELECTION_PHASE_LOADING: Stage.LOADING,
+    selection_pb2.SELECTION_PHASE_EVALUATING: Stage.EVALUATING,
+    selection_pb2.SELECTION_PHASE_CHOOSING: Stage.CHOOSING,
+    selection_pb2.SELECTION_PHASE_DONE: Stage.DONE,
+}
+_CANCEL_SECONDS = 2.0
+_LONG_SECONDS = 20.0
+
+
+class Watcher:
+    """Waits for selections.
+
+    Args:
+        channel: Channel to the server.
+        server: The server's address as people are told.
+        retry: How often a broken stream is opened again.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, server: str, retry: RetryConfig) -> None:
+        self._stub = selection_pb2_grpc.SelectionServiceStub(channel)
+        self._server = server
+        self._retry = retry
+
+    def report(
+        self, started: selection_pb2.Selection, *, dataset: LocalDataset, progress: ProgressCallback
+    ) -> SelectionReport:
+        """Wait until the selection ends; Ctrl-C cancels it on the server.
+
+        Args:
+            started: The selection as it was when it started.
+            dataset: The data it runs on, to name files in errors.
+            progress: Called with each report of the server.
+
+        Raises:
+            Cancelled: Somebody cancelled it.
+            ZooError: It failed, or the server cannot be reached for too long.
+        """
+        try:
+            ended = started if started.state in _FINAL else self._follow(started.id, progress)
+        except ZooError:
+            # The selection may still be running: its cached predictions make the next run quick.
+            raise
+        except BaseException:
+            # Ctrl-C, or a callback that raises: nobody waits for the answer any more.
+            self._cancel(started.id)
+            raise
+        if ended.state == selection_pb2.SELECTION_STATE_CANCELLED:
+            raise Cancelled("the selection was cancelled", hint="Start it again; the uploaded images are kept.")
+        if ended.state == selection_pb2.SELECTION_STATE_FAILED:
+            raise selection_error(ended.error, where=dataset.name_items(ended.error.item_indices))
+        progress(Progress(Stage.DONE, ended.report.n_examples, ended.report.n_examples))
+        return selection_report(ended.report)
+
+    def _follow(self, selection_id: str, progress: ProgressCallback) -> selection_pb2.Selection:
+        backoff = Backoff(self._retry)
+        latest: selection_pb2.Progress | None = None
+        while True:
+            failure: grpc.RpcError | None = None
+            opened = time.monotonic()
+            try:
+                request = selection_pb2.WatchSelectionRequest(selection_id=selection_id)
+                for message in open_stream(partial(self._stub.WatchSelection, request)):
+                    if message.selection.state in _FINAL:
+                        return message.selection
+                    if message.HasField("progress"):
+                        if message.progress != latest:
+                            backoff.progressed()
+                        latest = message.progress
+                        progress(_progress(latest))
+            except grpc.RpcError as error:
+                if not is_transient(error):
+                    raise from_rpc_error(error, server=self._server) from error
+                failure = error
+            # Proxies cut long streams every minute or so; that is no sign of trouble.
+            if time.monotonic() - opened > _LONG_SECONDS:
+                backoff.progressed()
+            if not backoff.pause():
+                raise Unavailable(
+                    f"lost sight of the selection at {self._server}",
+                    hint="Run the same command again; the uploaded images are kept.",
+                ) from failure
+
+    def _cancel(self, selection_id: str) -> None:
+        # Best effort: the user wants to leave, and an unreachable server must not hold them up.
+        with suppress(grpc.RpcError):
+            self._stub.CancelSelection(
+                selection_pb2.CancelSelectionRequest(selection_id=selection_id), timeout=_CANCEL_SECONDS
+            )
+
+
+def _progress(message: selection_pb2.Progress) -> Progress:
+    return Progress(
+        stage=_STAGES.get(message.phase, Stage.QUEUED),
+        done=message.examples_seen,
+        total=message.examples_total,
+        variants_in_race=message.variants_in_race,
+        leader=message.leader,
+    )

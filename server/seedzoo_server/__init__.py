@@ -1,0 +1,1 @@
+"""The gRPC server: servicers, storage of users' data, the runner of selections, settings and wiring."""

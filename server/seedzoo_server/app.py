@@ -1,0 +1,128 @@
+"""Wiring: from settings to a running server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from seedzoo.catalog.catalog import Catalog
+from seedzoo.catalog.open import require_conditional_writes
+from seedzoo.catalog.store import ObjectStore
+from seedzoo.errors import LocalFailure, RequestError
+from seedzoo_protos.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    selection_pb2,
+    selection_pb2_grpc,
+)
+from seedzoo_server.catalog_service import CatalogServicer
+from seedzoo_server.dataset_service import DatasetServicer
+from seedzoo_server.runner import Runner
+from seedzoo_server.selection_service import SelectionServicer
+from seedzoo_server.settings import ServerSettings, is_loopback
+from seedzoo_server.status import ErrorInterceptor
+from seedzoo_server.storage.datasets import Datasets
+from seedzoo_server.storage.selections import Selections
+
+__all__ = ["ZooServer"]
+
+_OPTIONS = [
+    # Two servers must not share a port unnoticed, each seeing half of the calls.
+    ("grpc.so_reuseport", 0),
+    # Uploads come in messages of at most 1 MiB; this leaves room for their envelope.
+    ("grpc.max_receive_message_length", 4 << 20),
+    # A profile of 100 variants under 1,000 conditions takes about 1 MB.
+    ("grpc.max_send_message_length", 64 << 20),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+_SERVICES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (catalog_pb2, "CatalogService"),
+        (dataset_pb2, "DatasetService"),
+        (selection_pb2, "SelectionService"),
+    )
+)
+
+
+class ZooServer:
+    """A server over one store. Make it and use it inside one event loop.
+
+    Args:
+        store: Catalog and users' data.
+        settings: See there.
+    """
+
+    def __init__(self, store: ObjectStore, settings: ServerSettings) -> None:
+        self._store = store
+        self._settings = settings
+        catalog = Catalog(store)
+        datasets = Datasets(store, max_items=settings.max_dataset_items, max_item_bytes=settings.max_item_bytes)
+        selections = Selections(store)
+        self._runner = Runner(
+            catalog=catalog,
+            datasets=datasets,
+            selections=selections,
+            workers=settings.concurrent_selections,
+            max_pixels=settings.max_pixels,
+        )
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
+            CatalogServicer(catalog, url_expires_s=settings.url_expires_s), self._server
+        )
+        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(
+            DatasetServicer(datasets, selections, self._runner), self._server
+        )
+        selection_pb2_grpc.add_SelectionServiceServicer_to_server(
+            SelectionServicer(catalog, datasets, selections, self._runner), self._server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self) -> int:
+        """Check the store, listen, take up unfinished selections; return the port.
+
+        Raises:
+            RequestError: The address is beyond this machine and nobody is authenticated.
+            LocalFailure: The port is taken.
+            StoreError: The store fails or ignores conditional writes.
+        """
+        host, port = self._settings.host, self._settings.port
+        if not is_loopback(host) and not self._settings.insecure:
+            raise RequestError(
+                f"refusing to listen on {host}: anybody who reaches it could read and delete all datasets",
+                hint="Listen on 127.0.0.1 behind an authenticating proxy, or say --insecure in a trusted network.",
+                reason="INSECURE_ADDRESS",
+                field="host",
+            )
+        await asyncio.to_thread(require_conditional_writes, self._store)
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise LocalFailure(
+                f"cannot listen on {host}:{port}: the port is taken or the address is not this machine's",
+                hint="Stop the other server, or choose another port with --port.",
+                reason="PORT_TAKEN",
+            ) from error
+        await self._server.start()
+        await self._runner.start()
+        for service in ("", *_SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return bound
+
+    async def wait(self) -> None:
+        """Return when the server has stopped."""
+        await self._server.wait_for_termination()
+
+    async def stop(self) -> None:
+        """Let running calls finish for a while; unfinished selections are taken up at the next start."""
+        await self._health.enter_graceful_shutdown()
+        await self._runner.close()
+        await self._server.stop(self._settings.shutdown_grace_s)

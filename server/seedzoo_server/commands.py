@@ -1,0 +1,90 @@
+"""`zoo serve` and `zoo demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import platformdirs
+from pydantic import ValidationError
+
+from seedzoo.catalog.open import open_store
+from seedzoo.catalog.publish import publish
+from seedzoo.catalog.store import ObjectStore
+from seedzoo.console import Console
+from seedzoo.errors import RequestError
+from seedzoo.starter import starter_bundle
+from seedzoo_server.app import ZooServer
+from seedzoo_server.demo import run_demo
+from seedzoo_server.embedded_s3 import EmbeddedS3
+from seedzoo_server.settings import ServerSettings
+
+__all__ = ["demo", "serve"]
+
+
+@click.command()
+@click.option("--store", help="s3://bucket/prefix or a directory.  [env: SEEDZOO_SERVER_STORE]")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1; env: SEEDZOO_SERVER_HOST]")
+@click.option("--port", type=int, help="Port; 0 for any free one.  [default: 7316; env: SEEDZOO_SERVER_PORT]")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond this machine although nobody logs in.")
+@click.option("--dev", is_flag=True, help="Start an S3 server of its own and publish the starter family there.")
+@click.option("--dev-dir", type=click.Path(path_type=Path), help="Where --dev keeps its data.")
+def serve(
+    store: str | None, host: str | None, port: int | None, insecure: bool | None, dev: bool, dev_dir: Path | None
+) -> None:
+    """Serve a store's families and choose variants for users' data. Ctrl-C stops it; nothing is lost."""
+    console = Console.current()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("botocore", "boto3", "urllib3", "s3transfer"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    flags = {"store": store, "host": host, "port": port, "insecure": insecure}
+    try:
+        settings = ServerSettings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise RequestError(f"setting {name}: {first['msg']}", hint="zoo serve --help lists the settings.") from error
+    if dev == bool(settings.store):
+        raise RequestError(
+            "zoo serve needs a store, or --dev" if not dev else "--dev brings its own store; leave --store out",
+            hint="zoo serve --store s3://bucket/prefix, or zoo serve --dev to try it out.",
+            field="store",
+        )
+    with ExitStack() as stack:
+        if dev:
+            folder = dev_dir or platformdirs.user_data_path("seedzoo") / "dev"
+            console.note(f"starting an S3 server on {folder}")
+            opened: ObjectStore = stack.enter_context(EmbeddedS3(folder)).store()
+            release, new = publish(opened, starter_bundle())
+            console.note(f"{'published' if new else 'found'} {release.family}@{release.id}")
+        else:
+            opened = open_store(settings.store)
+        stack.callback(opened.close)
+        asyncio.run(_serve(opened, settings, console))
+
+
+async def _serve(store: ObjectStore, settings: ServerSettings, console: Console) -> None:
+    server = ZooServer(store, settings)
+    port = await server.start()
+    address = f"{settings.host}:{port}"
+    console.result({"address": address, "store": store.url}, f"serving {store.url} on {address}")
+    console.hint(f"zoo select --data mydata/ --server {address}")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await stopping.wait()
+    console.note("stopping; running calls get a moment, unfinished selections are taken up at the next start")
+    await server.stop()
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled images to select on.")
+@click.option("--later", type=click.Path(path_type=Path), help="Labelled images that come later, to check the choice.")
+def demo(data: Path | None, later: Path | None) -> None:
+    """Run the whole path on this machine: S3 server, publish, serve, select, download, predict."""
+    run_demo(Console.current(), data=data or Path("examples/mydata"), later=later or Path("examples/later"))

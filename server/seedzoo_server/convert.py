@@ -1,0 +1,123 @@
+"""Stored records to wire messages. Nothing here decides anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from seedzoo import records
+from seedzoo_protos.v1 import catalog_pb2, selection_pb2
+
+__all__ = ["family_message", "phase_message", "report_message", "state_message", "timestamp", "variant_message"]
+
+
+def timestamp(iso: str) -> Timestamp:
+    """An ISO 8601 time as a Timestamp."""
+    message = Timestamp()
+    message.FromDatetime(datetime.fromisoformat(iso))
+    return message
+
+
+def family_message(family: records.Family, release: records.Release) -> catalog_pb2.Family:
+    """A family as served."""
+    held_out = np.array([variant.held_out_accuracy for variant in family.variants])
+    certificate = family.certificate
+    return catalog_pb2.Family(
+        name=family.name,
+        title=family.title,
+        release=release.id,
+        release_time=timestamp(release.created),
+        task=catalog_pb2.Task(
+            name=family.task.name,
+            classes=family.task.classes,
+            preprocessing=catalog_pb2.Preprocessing(**asdict(family.task.preprocessing)),
+            input_kind=family.task.input_kind,
+            metric=family.task.metric,
+        ),
+        variant_count=len(family.variants),
+        held_out_mean=float(held_out.mean()),
+        held_out_sd=float(held_out.std(ddof=1)) if len(held_out) > 1 else 0.0,
+        certificate=catalog_pb2.Certificate(
+            method=certificate.method,
+            margin=certificate.margin,
+            alpha=certificate.alpha,
+            n_examples=certificate.n_examples,
+            trained=certificate.trained,
+            published=certificate.published,
+            family_mean=certificate.family_mean,
+            entries=[catalog_pb2.CertificateEntry(**asdict(entry)) for entry in certificate.entries],
+            set_aside=certificate.set_aside,
+        ),
+        suite=family.suite,
+        data_name=family.data.name,
+        train_examples=family.data.train_examples,
+        held_out_examples=family.data.held_out_examples,
+        licence=family.licence,
+        model_bytes=sum(variant.model.size for variant in family.variants),
+    )
+
+
+def variant_message(
+    variant: records.Variant, family: records.Family, release: records.Release, *, url: str = ""
+) -> catalog_pb2.Variant:
+    """A variant as served."""
+    return catalog_pb2.Variant(
+        name=f"{family.name}/{variant.tag}",
+        family=family.name,
+        tag=variant.tag,
+        release=release.id,
+        model_size=variant.model.size,
+        model_sha256=variant.model.sha256,
+        seeds=variant.seeds,
+        held_out_accuracy=variant.held_out_accuracy,
+        download_url=url,
+    )
+
+
+def state_message(state: records.SelectionState) -> selection_pb2.SelectionState.ValueType:
+    """A state's wire value."""
+    return selection_pb2.SelectionState.Value(f"SELECTION_STATE_{state.name}")
+
+
+def phase_message(phase: records.SelectionPhase) -> selection_pb2.SelectionPhase.ValueType:
+    """A phase's wire value."""
+    return selection_pb2.SelectionPhase.Value(f"SELECTION_PHASE_{phase.name}")
+
+
+def _interval(interval: records.Interval) -> selection_pb2.Interval:
+    return selection_pb2.Interval(estimate=interval.estimate, low=interval.low, high=interval.high)
+
+
+def report_message(report: records.SelectionReport) -> selection_pb2.SelectionReport:
+    """A report as served."""
+    plain = {
+        name: getattr(report, name)
+        for name in (
+            "family", "release", "recommended", "model_sha256", "model_size", "objective", "n_examples", "alpha",
+            "delta", "candidates", "p_within", "detectable", "labels_to_separate", "reason", "class_counts", "warnings",
+            "evaluations", "seconds", "selections_served",
+        )
+    }  # fmt: skip
+    return selection_pb2.SelectionReport(
+        **plain,
+        accuracy=_interval(report.accuracy),
+        baselines=[
+            selection_pb2.Baseline(
+                name=baseline.name, detail=baseline.detail, accuracy=baseline.accuracy, gain=_interval(baseline.gain)
+            )
+            for baseline in report.baselines
+        ],
+        scores=[
+            selection_pb2.VariantScore(
+                variant=score.variant,
+                accuracy=_interval(score.accuracy),
+                candidate=score.candidate,
+                held_out_accuracy=score.held_out_accuracy,
+            )
+            for score in report.scores
+        ],
+        profile=[selection_pb2.ConditionAccuracy(**asdict(row)) for row in report.profile],
+    )

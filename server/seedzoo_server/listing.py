@@ -1,0 +1,72 @@
+"""Filter and order of ListVariants: terms over the accuracy on a condition of the profile."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from seedzoo.errors import RequestError
+from seedzoo.records import Variant
+
+__all__ = ["arrange"]
+
+_TERM = re.compile(r"\s*accuracy\[([^\]]+)\]\s*(>=|<=|>|<|=)\s*([0-9.eE+-]+)\s*")
+_ORDER = re.compile(r"\s*(?:accuracy\[([^\]]+)\]|(tag))\s*(asc|desc)?\s*")
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
+}  # fmt: skip
+
+Accuracies = Mapping[str, Mapping[str, float]]
+"""Accuracy by condition, then by tag."""
+
+
+def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, order_by: str) -> list[Variant]:
+    """The variants that pass the filter, in the asked order; by tag where none is asked for.
+
+    Raises:
+        RequestError: Filter or order cannot be parsed or name a condition that the profile does not have.
+    """
+    kept = sorted(variants, key=lambda variant: variant.tag)
+    for term in re.split(r"\sAND\s", where) if where.strip() else []:
+        parsed = _TERM.fullmatch(term)
+        if parsed is None:
+            raise _unparsable("filter", term)
+        values, compare, bound = _column(accuracies, parsed[1], "filter"), _COMPARE[parsed[2]], _number(parsed[3])
+        kept = [variant for variant in kept if compare(values[variant.tag], bound)]
+    if order_by.strip():
+        parsed = _ORDER.fullmatch(order_by)
+        if parsed is None:
+            raise _unparsable("order_by", order_by)
+        descending = parsed[3] == "desc"
+        if parsed[1] is not None:
+            column = _column(accuracies, parsed[1], "order_by")
+            kept.sort(key=lambda variant: column[variant.tag], reverse=descending)
+        elif descending:
+            kept.reverse()
+    return kept
+
+
+def _column(accuracies: Accuracies, condition: str, field: str) -> Mapping[str, float]:
+    if condition not in accuracies:
+        near = difflib.get_close_matches(condition, accuracies, n=3)
+        raise RequestError(
+            f"{field} names condition {condition[:80]!r}, which the profile does not have",
+            hint=f"Near names: {', '.join(near)}." if near else "zoo show FAMILY lists the conditions.",
+            reason="CONDITION_UNKNOWN",
+            field=field,
+        )
+    return accuracies[condition]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise _unparsable("filter", text) from error
+
+
+def _unparsable(field: str, text: str) -> RequestError:
+    example = "accuracy[pixelate-3] >= 0.6 AND accuracy[id] >= 0.9" if field == "filter" else "accuracy[id] desc"
+    return RequestError(f"{field} cannot be read at {text.strip()[:80]!r}", hint=f"Example: {example}", field=field)

@@ -1,0 +1,163 @@
+"""SelectionService: start, watch, read and cancel selections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from seedzoo.catalog.catalog import Catalog
+from seedzoo.catalog.names import parse_family
+from seedzoo.errors import DataError
+from seedzoo.records import ProgressUpdate
+from seedzoo.select import SelectionSettings, check_settings
+from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
+from seedzoo_server.convert import phase_message, report_message, state_message, timestamp
+from seedzoo_server.paging import page_of
+from seedzoo_server.runner import Runner
+from seedzoo_server.storage.datasets import Datasets
+from seedzoo_server.storage.selections import SelectionRecord, SelectionRequest, Selections
+
+__all__ = ["SelectionServicer"]
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_PAGE_DEFAULT = 50
+_PAGE_LARGEST = 1000
+
+
+class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
+    """Serves selections; the runner does the work."""
+
+    def __init__(self, catalog: Catalog, datasets: Datasets, selections: Selections, runner: Runner) -> None:
+        self._catalog = catalog
+        self._datasets = datasets
+        self._selections = selections
+        self._runner = runner
+
+    async def StartSelection(
+        self, request: selection_pb2.StartSelectionRequest, context: Context
+    ) -> selection_pb2.Selection:
+        """Check the request, store the selection and queue it; once for a request id."""
+        body = request.SerializeToString(deterministic=True)
+        record = await asyncio.to_thread(self._selections.earlier, request.request_id, body)
+        if record is None:
+            record = await asyncio.to_thread(self._create, request, body)
+            self._runner.submit(record.id)
+        return _message(record)
+
+    def _create(self, request: selection_pb2.StartSelectionRequest, body: bytes) -> SelectionRecord:
+        defaults = SelectionSettings()
+        settings = SelectionSettings(
+            objective=request.objective or defaults.objective,
+            alpha=request.alpha or defaults.alpha,
+            delta=request.delta or defaults.delta,
+        )
+        check_settings(settings)
+        family, release = self._catalog.family(parse_family(request.family))
+        state = self._datasets.state(request.dataset_id)
+        if not state.complete:
+            announced = state.record.item_count
+            raise DataError(
+                f"the dataset is not complete: {len(state.items)} of {announced} items are described, "
+                f"{len(state.places)} have arrived",
+                hint="Send what ListMissing lists, then start again.",
+                reason="DATASET_INCOMPLETE",
+            )
+        if state.record.classes != family.task.classes:
+            raise DataError(
+                f"the dataset's classes are not those of {family.name}: {', '.join(family.task.classes)}",
+                hint="Make the dataset with the classes of the family's task, in their order.",
+                reason="CLASSES_DIFFER",
+            )
+        record = self._selections.create(
+            request.request_id,
+            body,
+            SelectionRequest(
+                dataset_id=request.dataset_id,
+                family=family.name,
+                release=release.id,
+                objective=settings.objective,
+                alpha=settings.alpha,
+                delta=settings.delta,
+            ),
+        )
+        self._datasets.mark_selection(request.dataset_id, record.id)
+        return record
+
+    async def WatchSelection(
+        self, request: selection_pb2.WatchSelectionRequest, context: Context
+    ) -> AsyncIterator[selection_pb2.WatchSelectionResponse]:
+        """Progress until the end."""
+        async for progress, record in self._runner.watch(request.selection_id):
+            yield selection_pb2.WatchSelectionResponse(progress=_progress(progress), selection=_message(record))
+
+    async def GetSelection(
+        self, request: selection_pb2.GetSelectionRequest, context: Context
+    ) -> selection_pb2.Selection:
+        """One selection."""
+        return _message(await asyncio.to_thread(self._selections.get, request.selection_id))
+
+    async def ListSelections(
+        self, request: selection_pb2.ListSelectionsRequest, context: Context
+    ) -> selection_pb2.ListSelectionsResponse:
+        """All selections, newest first, without reports."""
+        records = await asyncio.to_thread(self._selections.all)
+        page, token = page_of(
+            records,
+            page_size=request.page_size,
+            page_token=request.page_token,
+            default=_PAGE_DEFAULT,
+            largest=_PAGE_LARGEST,
+            scope="selections",
+        )
+        return selection_pb2.ListSelectionsResponse(
+            selections=[_message(record, with_report=False) for record in page], next_page_token=token
+        )
+
+    async def CancelSelection(
+        self, request: selection_pb2.CancelSelectionRequest, context: Context
+    ) -> selection_pb2.Selection:
+        """Cancel; what has ended stays."""
+        return _message(await self._runner.cancel(request.selection_id))
+
+
+def _progress(progress: ProgressUpdate) -> selection_pb2.Progress:
+    return selection_pb2.Progress(
+        phase=phase_message(progress.phase),
+        examples_seen=progress.examples_seen,
+        examples_total=progress.examples_total,
+        variants_in_race=progress.variants_in_race,
+        leader=progress.leader,
+    )
+
+
+def _message(record: SelectionRecord, *, with_report: bool = True) -> selection_pb2.Selection:
+    request = record.request
+    message = selection_pb2.Selection(
+        id=record.id,
+        dataset_id=request.dataset_id,
+        family=request.family,
+        release=request.release,
+        objective=request.objective,
+        alpha=request.alpha,
+        delta=request.delta,
+        state=state_message(record.state),
+        create_time=timestamp(record.created),
+    )
+    if record.ended:
+        message.end_time.CopyFrom(timestamp(record.ended))
+    if record.failure is not None:
+        message.error.CopyFrom(
+            selection_pb2.SelectionError(
+                reason=record.failure.reason,
+                message=record.failure.message,
+                hint=record.failure.hint,
+                item_indices=record.failure.item_indices,
+            )
+        )
+    if record.report is not None and with_report:
+        message.report.CopyFrom(report_message(record.report))
+    return message

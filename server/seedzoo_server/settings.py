@@ -1,0 +1,42 @@
+"""Settings of the server: flags > environment (``SEEDZOO_SERVER_*``) > defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from seedzoo.inference.decode import DEFAULT_MAX_PIXELS
+
+__all__ = ["DEFAULT_PORT", "ServerSettings", "is_loopback"]
+
+DEFAULT_PORT = 7316
+
+
+class ServerSettings(BaseSettings):
+    """Everything that can be set; each field's description is what `zoo serve --help` and the docs say."""
+
+    model_config = SettingsConfigDict(env_prefix="SEEDZOO_SERVER_", extra="ignore")
+
+    store: Annotated[str, Field(description="s3://bucket/prefix, a directory, or memory://")] = ""
+    host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 for any free one")] = DEFAULT_PORT
+    insecure: Annotated[bool, Field(description="listen beyond this machine although nobody is authenticated")] = False
+    concurrent_selections: Annotated[int, Field(ge=1, description="selections evaluated at the same time")] = 1
+    max_item_bytes: Annotated[int, Field(ge=1, description="largest example in bytes")] = 32 << 20
+    max_dataset_items: Annotated[int, Field(ge=1, description="most examples in a dataset")] = 1_000_000
+    max_pixels: Annotated[int, Field(ge=1, description="largest image in pixels")] = DEFAULT_MAX_PIXELS
+    url_expires_s: Annotated[int, Field(ge=1, description="life of a presigned download URL in seconds")] = 900
+    shutdown_grace_s: Annotated[float, Field(ge=0, description="seconds that running calls get at shutdown")] = 5.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,109 @@
+"""Errors on the wire: every ZooError becomes a google.rpc.Status, everything else an INTERNAL without details."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from seedzoo import errors
+
+__all__ = ["ErrorInterceptor", "status_of"]
+
+_log = logging.getLogger(__name__)
+
+_DOMAIN = "seedzoo"
+_DETAILS_KEY = "grpc-status-details-bin"
+
+# The first class that an error is an instance of decides.
+_CODES: tuple[tuple[type[errors.ZooError], grpc.StatusCode], ...] = (
+    (errors.InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.NotFound, grpc.StatusCode.NOT_FOUND),
+    (errors.AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
+    (errors.Conflict, grpc.StatusCode.ABORTED),
+    (errors.IntegrityError, grpc.StatusCode.DATA_LOSS),
+    (errors.StoreError, grpc.StatusCode.UNAVAILABLE),
+    (errors.LimitExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (errors.Cancelled, grpc.StatusCode.CANCELLED),
+    (errors.ZooError, grpc.StatusCode.INTERNAL),
+)
+
+
+def status_of(error: errors.ZooError) -> tuple[grpc.StatusCode, status_pb2.Status]:
+    """The code and the detailed status (ErrorInfo, and BadRequest where a field is at fault) of an error."""
+    code = next(code for kind, code in _CODES if isinstance(error, kind))
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain=_DOMAIN, metadata={"kind": type(error).__name__, "hint": error.hint}
+    )
+    details: list[Any] = [info]
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=error.message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return code, status
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
+    if isinstance(error, errors.ZooError):
+        if isinstance(error, errors.StoreError | errors.IntegrityError):
+            _log.error("%s: %s", method, error.message)
+        code, status = status_of(error)
+        await context.abort(code, error.message, ((_DETAILS_KEY, status.SerializeToString()),))
+    # What went wrong inside is for the operator's log, not for whoever called.
+    _log.exception("%s failed", method, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns exceptions of every handler into statuses."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wrap the handler that would serve this call."""
+        handler = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None or method.startswith("/grpc."):  # health and reflection look after themselves
+            return handler
+        coders = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        # The stubs type a handler's functions for the synchronous server, and all as optional.
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method), **coders)
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, method), **coders)
+        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, method), **coders)
+
+
+def _unary(inner: Any, method: str) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await inner(request, context)
+        except Exception as error:  # noqa: BLE001  (the border: everything becomes a status)
+            await _abort(context, error, method)
+
+    return call
+
+
+def _stream(inner: Any, method: str) -> Any:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        try:
+            async for message in inner(request, context):
+                yield message
+        except Exception as error:  # noqa: BLE001  (as above)
+            await _abort(context, error, method)
+
+    return call

@@ -1,0 +1,1 @@
+"""What the server keeps for its users in the object store: datasets and selections, below ``tenants/<tenant>/``."""

@@ -1,0 +1,209 @@
+"""Records of selections in the object store, changed by compare-and-set only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from seedzoo.catalog.codec import decode_json, encode_json
+from seedzoo.catalog.store import ObjectStore
+from seedzoo.errors import AlreadyExists, Conflict, ItemsError, NotFound, ZooError
+from seedzoo.records import SelectionReport, SelectionState
+from seedzoo_server.storage.keys import (
+    TENANT,
+    check_id,
+    derived_id,
+    queue_key,
+    queue_prefix,
+    selection_key,
+    unknown,
+)
+
+__all__ = ["Failure", "SelectionRecord", "SelectionRequest", "Selections"]
+
+_ATTEMPTS = 20
+_MOST_FAULTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRequest:
+    """What was asked for; the release is the one that the family's name meant at that moment."""
+
+    dataset_id: str
+    family: str
+    release: str
+    objective: str
+    alpha: float
+    delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a selection failed."""
+
+    reason: str
+    message: str
+    hint: str
+    item_indices: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, error: ZooError) -> Failure:
+        """The stored form of an error."""
+        message = error.message
+        indices: tuple[int, ...] = ()
+        if isinstance(error, ItemsError):
+            indices = tuple(sorted(error.faults))[:_MOST_FAULTS]
+            message += f"; the first: {error.faults[indices[0]]}" if indices else ""
+        return cls(reason=error.reason, message=message, hint=error.hint, item_indices=indices)
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionRecord:
+    """``selections/<id>.json``."""
+
+    id: str
+    request: SelectionRequest
+    request_sha256: str
+    """Of the request as it came in, to tell a repeated call from a reused id."""
+    created: str
+    state: SelectionState = SelectionState.PENDING
+    ended: str = ""
+    failure: Failure | None = None
+    report: SelectionReport | None = None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Selections:
+    """Reads and writes selections; safe to share between threads."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def earlier(self, request_id: str, body: bytes) -> SelectionRecord | None:
+        """The selection that the same call started before, if any.
+
+        Raises:
+            AlreadyExists: The request id was used with another body.
+        """
+        try:
+            record = self.get(derived_id("sel", request_id))
+        except NotFound:
+            return None
+        if record.request_sha256 != hashlib.sha256(body).hexdigest():
+            raise AlreadyExists(
+                "request_id was used before for another selection",
+                hint="Use a new request_id.",
+                reason="REQUEST_ID_REUSED",
+                field="request_id",
+            )
+        return record
+
+    def create(self, request_id: str, body: bytes, request: SelectionRequest) -> SelectionRecord:
+        """Store a new selection, queued; a concurrent call with the same id and body gets the same one."""
+        record = SelectionRecord(
+            id=derived_id("sel", request_id),
+            request=request,
+            request_sha256=hashlib.sha256(body).hexdigest(),
+            created=_now(),
+        )
+        # The mark comes first: a record without a mark would never be resumed, a mark without a record is swept.
+        self._store.put(queue_key(record.id), b"{}")
+        try:
+            self._store.put(selection_key(record.id), encode_json(record), if_absent=True)
+        except Conflict:
+            earlier = self.earlier(request_id, body)
+            if earlier is None:
+                raise
+            return earlier
+        return record
+
+    def get(self, selection_id: str) -> SelectionRecord:
+        """One selection. Raises NotFound."""
+        return self._get(selection_id)[0]
+
+    def _get(self, selection_id: str) -> tuple[SelectionRecord, str]:
+        key = selection_key(check_id("sel", selection_id))
+        try:
+            raw, etag = self._store.get_with_etag(key)
+        except NotFound as error:
+            raise unknown("sel", selection_id) from error
+        return decode_json(raw, SelectionRecord, where=key), etag
+
+    def all(self) -> list[SelectionRecord]:
+        """All selections, newest first."""
+        found = []
+        for info in self._store.list(f"tenants/{TENANT}/selections"):
+            try:
+                found.append(decode_json(self._store.get(info.key), SelectionRecord, where=info.key))
+            except NotFound:
+                continue  # deleted since it was listed
+        return sorted(found, key=lambda record: record.created, reverse=True)
+
+    def unfinished(self) -> list[str]:
+        """Identifiers of queued or running selections; marks left behind by finished ones are swept."""
+        waiting = []
+        for info in self._store.list(queue_prefix()):
+            selection_id = info.key.rpartition("/")[2]
+            try:
+                finished = self.get(selection_id).state.finished
+            except NotFound:
+                continue  # its record may be about to be written
+            if finished:
+                self._store.delete(info.key)
+            else:
+                waiting.append(selection_id)
+        return waiting
+
+    def start(self, selection_id: str) -> SelectionRecord:
+        """Mark as running. A selection that has ended stays as it is."""
+        return self._change(selection_id, lambda record: replace(record, state=SelectionState.RUNNING))
+
+    def succeed(self, selection_id: str, report: SelectionReport) -> SelectionRecord:
+        """Store the result, unless the selection has ended otherwise."""
+        return self._end(selection_id, state=SelectionState.SUCCEEDED, report=report)
+
+    def fail(self, selection_id: str, error: ZooError) -> SelectionRecord:
+        """Store the failure, unless the selection has ended otherwise."""
+        return self._end(selection_id, state=SelectionState.FAILED, failure=Failure.of(error))
+
+    def cancel(self, selection_id: str) -> SelectionRecord:
+        """Mark as cancelled, unless the selection has ended."""
+        return self._end(selection_id, state=SelectionState.CANCELLED)
+
+    def delete(self, selection_id: str) -> None:
+        """Delete a selection's record and mark."""
+        self._store.delete(selection_key(selection_id))
+        self._store.delete(queue_key(selection_id))
+
+    def _end(
+        self,
+        selection_id: str,
+        *,
+        state: SelectionState,
+        report: SelectionReport | None = None,
+        failure: Failure | None = None,
+    ) -> SelectionRecord:
+        record = self._change(
+            selection_id,
+            lambda record: replace(record, state=state, ended=_now(), report=report, failure=failure),
+        )
+        self._store.delete(queue_key(selection_id))
+        return record
+
+    def _change(self, selection_id: str, change: Callable[[SelectionRecord], SelectionRecord]) -> SelectionRecord:
+        for _ in range(_ATTEMPTS):
+            record, etag = self._get(selection_id)
+            if record.state.finished:
+                return record
+            changed = change(record)
+            try:
+                self._store.put(selection_key(selection_id), encode_json(changed), if_match=etag)
+            except Conflict:
+                continue
+            return changed
+        raise Conflict(f"selection {selection_id} kept changing while it was updated", hint="Try again.")

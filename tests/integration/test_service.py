@@ -1,0 +1,605 @@
+"""The real server on port 0 over a real store, spoken to through the generated stubs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
+from PIL import Image
+from tests.support import example_files, png, small_bundle
+
+from seedzoo.catalog.catalog import release_prefix
+from seedzoo.catalog.codec import encode_json
+from seedzoo.catalog.local import LocalStore
+from seedzoo.catalog.memory import MemoryStore
+from seedzoo.catalog.publish import publish
+from seedzoo.catalog.store import ObjectStore
+from seedzoo.errors import LocalFailure, RequestError, StoreUnsafe, ZooError
+from seedzoo.records import ProgressUpdate, SelectionState
+from seedzoo_protos.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    selection_pb2,
+    selection_pb2_grpc,
+)
+from seedzoo_server.app import ZooServer
+from seedzoo_server.settings import ServerSettings
+from seedzoo_server.storage.keys import queue_key, selection_key
+from seedzoo_server.storage.selections import Selections
+
+SUCCEEDED = selection_pb2.SELECTION_STATE_SUCCEEDED
+FAILED = selection_pb2.SELECTION_STATE_FAILED
+
+
+@contextmanager
+def serving(store: ObjectStore, **settings: Any) -> Iterator[grpc.Channel]:
+    """A real server in a thread of its own, and a channel to it."""
+    started: list[int | BaseException] = []
+    ready, stopping = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        server = ZooServer(store, ServerSettings(**{"port": 0, "shutdown_grace_s": 0.5, **settings}))
+        try:
+            started.append(await server.start())
+        except ZooError as error:
+            started.append(error)
+            await server.stop()
+            return
+        finally:
+            ready.set()
+        while not stopping.is_set():
+            await asyncio.sleep(0.02)
+        await server.stop()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    ready.wait()
+    try:
+        if isinstance(started[0], BaseException):
+            raise started[0]
+        with grpc.insecure_channel(f"127.0.0.1:{started[0]}") as channel:
+            yield channel
+    finally:
+        stopping.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
+    opened = LocalStore(tmp_path_factory.mktemp("store"))
+    publish(opened, small_bundle(tmp_path_factory.mktemp("made") / "bundle"))
+    return opened
+
+
+@pytest.fixture(scope="module")
+def channel(store: ObjectStore) -> Iterator[grpc.Channel]:
+    with serving(store, max_item_bytes=200_000, max_dataset_items=5000) as opened:
+        yield opened
+
+
+def classes_of(channel: grpc.Channel) -> list[str]:
+    return list(catalog_pb2_grpc.CatalogServiceStub(channel).GetFamily(
+        catalog_pb2.GetFamilyRequest(name="mini")).task.classes)  # fmt: skip
+
+
+def describe(
+    channel: grpc.Channel, items: list[tuple[bytes, int]], *, request_id: str | None = None
+) -> dataset_pb2.Dataset:
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    dataset = stub.CreateDataset(
+        dataset_pb2.CreateDatasetRequest(
+            request_id=request_id or uuid.uuid4().hex, classes=classes_of(channel), item_count=len(items)
+        )
+    )
+    for start in range(0, len(items), 1000):
+        stub.AppendItems(
+            dataset_pb2.AppendItemsRequest(
+                dataset_id=dataset.id,
+                items=[
+                    dataset_pb2.ItemDescriptor(
+                        index=start + offset, sha256=hashlib.sha256(raw).digest(), size=len(raw), label=label
+                    )
+                    for offset, (raw, label) in enumerate(items[start : start + 1000])
+                ],
+            )
+        )
+    return stub.GetDataset(dataset_pb2.GetDatasetRequest(dataset_id=dataset.id))
+
+
+def pieces(
+    dataset_id: str, items: list[tuple[int, bytes]], size: int = 300
+) -> Iterator[dataset_pb2.UploadItemsRequest]:
+    first = True
+    for index, raw in items:
+        for start in range(0, max(1, len(raw)), size):
+            yield dataset_pb2.UploadItemsRequest(
+                dataset_id=dataset_id if first else "", index=index, data=raw[start : start + size]
+            )
+            first = False
+
+
+def upload(channel: grpc.Channel, items: list[tuple[bytes, int]]) -> str:
+    dataset = describe(channel, items)
+    dataset_pb2_grpc.DatasetServiceStub(channel).UploadItems(
+        pieces(dataset.id, list(enumerate(raw for raw, _ in items)))
+    )
+    return dataset.id
+
+
+def examples(channel: grpc.Channel, per_class: int = 6) -> list[tuple[bytes, int]]:
+    names = classes_of(channel)
+    return [(path.read_bytes(), names.index(name)) for path, name in example_files(per_class=per_class)]
+
+
+def select(channel: grpc.Channel, dataset_id: str, **fields: Any) -> selection_pb2.Selection:
+    stub = selection_pb2_grpc.SelectionServiceStub(channel)
+    started = stub.StartSelection(
+        selection_pb2.StartSelectionRequest(
+            **{"request_id": uuid.uuid4().hex, "dataset_id": dataset_id, "family": "mini", **fields}
+        )
+    )
+    last = None
+    for message in stub.WatchSelection(selection_pb2.WatchSelectionRequest(selection_id=started.id), timeout=60):
+        last = message
+    assert last is not None
+    return last.selection
+
+
+def fault(caught: pytest.ExceptionInfo[grpc.RpcError]) -> tuple[grpc.StatusCode, str, str]:
+    """Code, reason and hint of an error; every error of ours carries them."""
+    status = rpc_status.from_call(caught.value)
+    info = error_details_pb2.ErrorInfo()
+    assert any(detail.Unpack(info) for detail in status.details)
+    assert info.domain == "seedzoo"
+    return caught.value.code(), info.reason, info.metadata["hint"]
+
+
+def test_catalog_is_served(channel: grpc.Channel) -> None:
+    stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+    families = stub.ListFamilies(catalog_pb2.ListFamiliesRequest()).families
+    assert [family.name for family in families] == ["mini"]
+    assert families[0].variant_count == 4
+    assert families[0].certificate.trained == len(families[0].certificate.entries)
+    profile = stub.GetProfile(catalog_pb2.GetProfileRequest(family="mini"))
+    matrix = np.array(profile.accuracy).reshape(len(profile.tags), len(profile.conditions))
+    assert np.isfinite(matrix).all()
+    column = [row.condition for row in profile.conditions].index("id")
+    assert profile.conditions[column].mean == pytest.approx(matrix[:, column].mean())
+
+
+def test_variants_are_paged_filtered_and_ordered(channel: grpc.Channel) -> None:
+    stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+    first = stub.ListVariants(catalog_pb2.ListVariantsRequest(family="mini", page_size=3))
+    assert [variant.tag for variant in first.variants] == ["s000", "s002", "s003"]
+    assert first.total_size == 4
+    rest = stub.ListVariants(
+        catalog_pb2.ListVariantsRequest(family="mini", page_size=3, page_token=first.next_page_token)
+    )
+    assert len(rest.variants) == 1
+    assert rest.next_page_token == ""
+    profile = stub.GetProfile(catalog_pb2.GetProfileRequest(family="mini"))
+    names = [row.condition for row in profile.conditions]
+    matrix = np.array(profile.accuracy).reshape(4, len(names))[:, names.index("contrast-4")]
+    ordered = stub.ListVariants(
+        catalog_pb2.ListVariantsRequest(family="mini", order_by="accuracy[contrast-4] desc")
+    ).variants
+    assert [variant.tag for variant in ordered] == [profile.tags[index] for index in np.argsort(-matrix)]
+    bound = float(np.sort(matrix)[1])
+    kept = stub.ListVariants(
+        catalog_pb2.ListVariantsRequest(
+            family="mini", filter=f"accuracy[contrast-4] >= {bound!r} AND accuracy[id] > 0.5"
+        )
+    ).variants
+    assert len(kept) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"family": "nope"}, "FAMILY_UNKNOWN"),
+        ({"family": "mini", "filter": "accuracy > 3"}, "REQUEST_INVALID"),
+        ({"family": "mini", "filter": "accuracy[pixelate-9] > 0.5"}, "CONDITION_UNKNOWN"),
+        ({"family": "mini", "order_by": "speed"}, "REQUEST_INVALID"),
+        ({"family": "mini", "page_token": "xyz"}, "REQUEST_INVALID"),
+        ({"family": "mini", "page_size": -1}, "REQUEST_INVALID"),
+        ({"family": "../../etc"}, "NAME_INVALID"),
+    ],
+)
+def test_bad_listings_get_one_clear_error(channel: grpc.Channel, fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        catalog_pb2_grpc.CatalogServiceStub(channel).ListVariants(catalog_pb2.ListVariantsRequest(**fields))
+    assert fault(caught)[1] == reason
+
+
+def test_download_resumes_at_any_offset(channel: grpc.Channel) -> None:
+    stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+
+    def download(offset: int) -> tuple[catalog_pb2.DownloadModelResponse.Header, bytes]:
+        header, *chunks = stub.DownloadModel(catalog_pb2.DownloadModelRequest(variant="mini/s004", offset=offset))
+        return header.header, b"".join(part.chunk for part in chunks)
+
+    header, whole = download(0)
+    assert len(whole) == header.size
+    assert hashlib.sha256(whole).hexdigest() == header.sha256
+    for offset in (1, len(whole) - 1, len(whole)):
+        assert download(offset)[1] == whole[offset:]
+    with pytest.raises(grpc.RpcError) as caught:
+        download(len(whole) + 1)
+    assert fault(caught)[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_selection_end_to_end(channel: grpc.Channel) -> None:
+    items = examples(channel)
+    dataset_id = upload(channel, items)
+    selection = select(channel, dataset_id)
+    assert selection.state == SUCCEEDED
+    report = selection.report
+    assert report.n_examples == len(items) == 60
+    assert report.recommended == report.candidates[0] == report.scores[0].variant
+    assert report.accuracy.low <= report.accuracy.estimate <= report.accuracy.high
+    assert {baseline.name for baseline in report.baselines} == {"family_mean", "best_held_out", "ensemble"}
+    assert report.evaluations == 60 * 4
+    assert sum(report.class_counts.values()) == 60
+    assert len(report.profile) > 30
+    mean = np.mean([score.accuracy.estimate for score in report.scores])
+    by_name = {baseline.name: baseline for baseline in report.baselines}
+    assert by_name["family_mean"].accuracy == pytest.approx(mean)
+    assert by_name["family_mean"].gain.estimate == pytest.approx(report.accuracy.estimate - mean)
+    again = select(channel, dataset_id)
+    assert again.report.scores == report.scores  # the same data, the same answer
+    assert again.report.selections_served == 2
+    listed = selection_pb2_grpc.SelectionServiceStub(channel).ListSelections(selection_pb2.ListSelectionsRequest())
+    assert [item.id for item in listed.selections][:2] == [again.id, selection.id]
+    assert not listed.selections[0].HasField("report")
+
+
+def test_scores_are_those_of_a_plain_script(channel: grpc.Channel, store: ObjectStore) -> None:
+    """The whole service against ten lines of onnxruntime."""
+    import io
+
+    import onnxruntime
+
+    items = examples(channel)
+    report = select(channel, upload(channel, items)).report
+    images = np.stack([np.asarray(Image.open(io.BytesIO(raw)))[..., None] for raw, _ in items])
+    labels = np.array([label for _, label in items])
+    for score in report.scores:
+        tag = score.variant.split("/")[1]
+        raw = store.get(f"{release_prefix('mini', report.release)}/models/{tag}.onnx")
+        logits = onnxruntime.InferenceSession(raw).run(None, {"images": images})[0]
+        assert score.accuracy.estimate == pytest.approx((logits.argmax(1) == labels).mean())
+
+
+def test_colour_and_large_images_are_converted_and_said_so(channel: grpc.Channel) -> None:
+    grey = examples(channel, 3)
+    colour = np.zeros((56, 40, 3), dtype=np.uint8)
+    report = select(channel, upload(channel, [*grey, (png(colour), 0)])).report
+    warnings = " | ".join(report.warnings)
+    assert "1 of 31 images were converted from colour to grey" in warnings
+    assert "1 of 31 images were stretched to 28 x 28 (most were 40 x 56)" in warnings
+    assert "only 31 examples" in warnings
+
+
+def test_one_class_and_single_examples_are_allowed_with_a_warning(channel: grpc.Channel) -> None:
+    report = select(channel, upload(channel, examples(channel, 1)[:3])).report
+    warnings = " | ".join(report.warnings)
+    assert "no examples of" in warnings
+    assert "only one example of" in warnings
+
+
+def test_bad_images_are_all_named_by_index(channel: grpc.Channel) -> None:
+    good = examples(channel, 2)
+    whole = png(np.zeros((28, 28), dtype=np.uint8))
+    bad = [b"", b"no image at all", whole[:40]]
+    items = [*good[:5], (bad[0], 0), *good[5:], (bad[1], 1), (bad[2], 2)]
+    selection = select(channel, upload(channel, items))
+    assert selection.state == FAILED
+    assert selection.error.reason == "ITEMS_INVALID"
+    assert list(selection.error.item_indices) == [5, len(items) - 2, len(items) - 1]
+    assert "the file is empty" in selection.error.message
+
+
+def test_image_bomb_is_refused_before_decoding(channel: grpc.Channel) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, format="PNG")
+    assert len(buffer.getvalue()) < 200_000
+    selection = select(channel, upload(channel, [*examples(channel, 1), (buffer.getvalue(), 0)]))
+    assert selection.error.reason == "ITEMS_INVALID"
+    assert "pixels" in selection.error.message
+
+
+def test_upload_resumes_and_repeats_without_harm(channel: grpc.Channel) -> None:
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    items = examples(channel, 2)
+    request_id = uuid.uuid4().hex
+    dataset = describe(channel, items, request_id=request_id)
+    assert describe(channel, items, request_id=request_id).id == dataset.id
+    half = list(enumerate(raw for raw, _ in items))[::2]
+    assert stub.UploadItems(pieces(dataset.id, half)).stored_count == len(half)
+
+    def broken() -> Iterator[dataset_pb2.UploadItemsRequest]:
+        yield from pieces(dataset.id, [(1, items[1][0])])
+        raise ConnectionError("the client dies here")
+
+    with pytest.raises((grpc.RpcError, ConnectionError)):
+        stub.UploadItems(broken())
+    missing = []
+    token = ""
+    while True:
+        page = stub.ListMissing(dataset_pb2.ListMissingRequest(dataset_id=dataset.id, page_size=3, page_token=token))
+        missing += page.indices
+        token = page.next_page_token
+        if not token:
+            break
+    assert missing == list(range(1, len(items), 2))
+    with pytest.raises(grpc.RpcError) as caught:
+        select(channel, dataset.id)
+    assert fault(caught)[1] == "DATASET_INCOMPLETE"
+    stored = stub.UploadItems(pieces(dataset.id, list(enumerate(raw for raw, _ in items))))
+    assert stored.stored_count == len(missing)  # what had arrived before is not stored twice
+    after = stub.GetDataset(dataset_pb2.GetDatasetRequest(dataset_id=dataset.id))
+    assert after.received_count == len(items)
+    assert after.received_bytes == sum(len(raw) for raw, _ in items)
+
+
+def test_uploads_that_differ_from_their_description(channel: grpc.Channel) -> None:
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    items = examples(channel, 1)
+    dataset = describe(channel, items)
+    raw = items[0][0]
+    for wrong, code in (
+        (raw[:-1] + b"\0", grpc.StatusCode.DATA_LOSS),
+        (raw + b"more", grpc.StatusCode.DATA_LOSS),
+        (raw[:-1], grpc.StatusCode.INVALID_ARGUMENT),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.UploadItems(pieces(dataset.id, [(0, wrong)]))
+        assert fault(caught)[0] is code
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.UploadItems(pieces(dataset.id, [(99, raw)]))
+    assert "has not been described" in caught.value.details()
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.UploadItems(iter(()))
+    assert fault(caught)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert stub.GetDataset(dataset_pb2.GetDatasetRequest(dataset_id=dataset.id)).received_count == 0
+
+
+def test_descriptions_that_break_a_rule(channel: grpc.Channel) -> None:
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    dataset = stub.CreateDataset(
+        dataset_pb2.CreateDatasetRequest(request_id=uuid.uuid4().hex, classes=["a", "b"], item_count=3)
+    )
+
+    def append(*items: tuple[int, bytes, int, int]) -> str:
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.AppendItems(
+                dataset_pb2.AppendItemsRequest(
+                    dataset_id=dataset.id,
+                    items=[
+                        dataset_pb2.ItemDescriptor(index=index, sha256=sha, size=size, label=label)
+                        for index, sha, size, label in items
+                    ],
+                )
+            )
+        fault(caught)
+        return caught.value.details()
+
+    sha = b"\0" * 32
+    assert "consecutive" in append((0, sha, 1, 0), (2, sha, 1, 0))
+    assert "between 0 and 2" in append((3, sha, 1, 0))
+    assert "32 bytes" in append((0, b"short", 1, 0))
+    assert "outside the 2 classes" in append((0, sha, 1, 2))
+    assert "more than the 200000" in append((0, sha, 200_001, 0))
+    assert "1 to 1000 items" in append()
+    item = dataset_pb2.ItemDescriptor(index=0, sha256=sha, size=1, label=0)
+    stub.AppendItems(dataset_pb2.AppendItemsRequest(dataset_id=dataset.id, items=[item]))
+    stub.AppendItems(dataset_pb2.AppendItemsRequest(dataset_id=dataset.id, items=[item]))
+    assert "described differently" in append((0, sha, 2, 0))
+
+
+def test_request_ids_cannot_be_reused_for_something_else(channel: grpc.Channel) -> None:
+    dataset_id = upload(channel, examples(channel, 1))
+    stub = selection_pb2_grpc.SelectionServiceStub(channel)
+    request = selection_pb2.StartSelectionRequest(request_id=uuid.uuid4().hex, dataset_id=dataset_id, family="mini")
+    first = stub.StartSelection(request)
+    assert stub.StartSelection(request).id == first.id
+    request.delta = 0.02
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.StartSelection(request)
+    assert fault(caught)[:2] == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
+    datasets = dataset_pb2_grpc.DatasetServiceStub(channel)
+    body = {"request_id": uuid.uuid4().hex, "classes": ["a", "b"]}
+    datasets.CreateDataset(dataset_pb2.CreateDatasetRequest(**body, item_count=1))
+    with pytest.raises(grpc.RpcError) as caught:
+        datasets.CreateDataset(dataset_pb2.CreateDatasetRequest(**body, item_count=2))
+    assert fault(caught)[1] == "REQUEST_ID_REUSED"
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"family": "nope"}, "FAMILY_UNKNOWN"),
+        ({"objective": "magic"}, "REQUEST_INVALID"),
+        ({"alpha": 2.0}, "REQUEST_INVALID"),
+        ({"delta": float("nan")}, "REQUEST_INVALID"),
+        ({"dataset_id": "ds-none"}, "DATASET_UNKNOWN"),
+        ({"dataset_id": "../../families"}, "DATASET_UNKNOWN"),
+        ({"request_id": ""}, "REQUEST_INVALID"),
+        ({"request_id": "x" * 129}, "REQUEST_INVALID"),
+    ],
+)
+def test_bad_selections_get_one_clear_error(channel: grpc.Channel, fields: dict[str, Any], reason: str) -> None:
+    dataset_id = upload(channel, examples(channel, 1))
+    with pytest.raises(grpc.RpcError) as caught:
+        select(channel, **{"dataset_id": dataset_id, **fields})
+    assert fault(caught)[1] == reason
+
+
+def test_other_classes_are_refused(channel: grpc.Channel) -> None:
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    raw = png(np.zeros((28, 28), dtype=np.uint8))
+    dataset = stub.CreateDataset(
+        dataset_pb2.CreateDatasetRequest(request_id=uuid.uuid4().hex, classes=["cat", "dog"], item_count=1)
+    )
+    item = dataset_pb2.ItemDescriptor(index=0, sha256=hashlib.sha256(raw).digest(), size=len(raw), label=1)
+    stub.AppendItems(dataset_pb2.AppendItemsRequest(dataset_id=dataset.id, items=[item]))
+    stub.UploadItems(pieces(dataset.id, [(0, raw)]))
+    with pytest.raises(grpc.RpcError) as caught:
+        select(channel, dataset.id)
+    assert fault(caught)[1] == "CLASSES_DIFFER"
+
+
+def test_unlabelled_examples_are_refused_with_a_reason(channel: grpc.Channel) -> None:
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    raw = png(np.zeros((28, 28), dtype=np.uint8))
+    dataset = stub.CreateDataset(
+        dataset_pb2.CreateDatasetRequest(request_id=uuid.uuid4().hex, classes=classes_of(channel), item_count=1)
+    )
+    item = dataset_pb2.ItemDescriptor(index=0, sha256=hashlib.sha256(raw).digest(), size=len(raw))
+    stub.AppendItems(dataset_pb2.AppendItemsRequest(dataset_id=dataset.id, items=[item]))
+    stub.UploadItems(pieces(dataset.id, [(0, raw)]))
+    assert select(channel, dataset.id).error.reason == "LABELS_MISSING"
+
+
+def test_deleted_dataset_is_gone_with_its_selections(channel: grpc.Channel, store: ObjectStore) -> None:
+    dataset_id = upload(channel, examples(channel, 1))
+    selection = select(channel, dataset_id)
+    stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+    stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
+    assert not [info.key for info in store.list("tenants") if dataset_id in info.key or selection.id in info.key]
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetDataset(dataset_pb2.GetDatasetRequest(dataset_id=dataset_id))
+    assert fault(caught)[1] == "DATASET_UNKNOWN"
+    with pytest.raises(grpc.RpcError) as caught:
+        selection_pb2_grpc.SelectionServiceStub(channel).GetSelection(
+            selection_pb2.GetSelectionRequest(selection_id=selection.id)
+        )
+    assert fault(caught)[1] == "SELECTION_UNKNOWN"
+
+
+def test_damaged_upload_fails_the_selection_and_nothing_else(channel: grpc.Channel, store: ObjectStore) -> None:
+    dataset_id = upload(channel, examples(channel, 1))
+    (pack,) = [info.key for info in store.list("tenants") if dataset_id in info.key and info.key.endswith(".bin")]
+    raw = bytearray(store.get(pack))
+    raw[10] ^= 1
+    store.put(pack, bytes(raw))
+    assert select(channel, dataset_id).error.reason == "ITEM_DAMAGED"
+    assert select(channel, upload(channel, examples(channel, 1))).state == SUCCEEDED
+
+
+def test_tampered_model_fails_the_selection(tmp_path: Path) -> None:
+    tampered = MemoryStore()
+    release, _ = publish(tampered, small_bundle(tmp_path / "bundle"))
+    key = f"{release_prefix('mini', release.id)}/models/s002.onnx"
+    raw = bytearray(tampered.get(key))
+    raw[1000] ^= 1
+    tampered.put(key, bytes(raw))
+    with serving(tampered) as opened:
+        failed = select(opened, upload(opened, examples(opened, 1)))
+        assert failed.error.reason == "INTEGRITY"
+        with pytest.raises(grpc.RpcError) as caught:
+            list(catalog_pb2_grpc.CatalogServiceStub(opened).DownloadModel(
+                catalog_pb2.DownloadModelRequest(variant="mini/s002")))  # fmt: skip
+        assert fault(caught)[0] is grpc.StatusCode.DATA_LOSS
+
+
+def test_health_and_reflection(channel: grpc.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", "seedzoo.v1.SelectionService"):
+        status = health.Check(health_pb2.HealthCheckRequest(service=service)).status
+        assert status == health_pb2.HealthCheckResponse.SERVING
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    (answer,) = reflection.ServerReflectionInfo(iter([request]))
+    names = {service.name for service in answer.list_services_response.service}
+    assert {"seedzoo.v1.CatalogService", "seedzoo.v1.DatasetService", "seedzoo.v1.SelectionService"} <= names
+
+
+def test_restarted_server_takes_up_what_was_left(tmp_path: Path) -> None:
+    shared = LocalStore(tmp_path / "store")
+    publish(shared, small_bundle(tmp_path / "bundle"))
+    with serving(shared) as first:
+        dataset_id = upload(first, examples(first, 2))
+        done = select(first, dataset_id)
+    # What a killed server leaves: a running record and its mark.
+    record = Selections(shared).get(done.id)
+    running = replace(record, state=SelectionState.RUNNING, report=None, ended="")
+    shared.put(selection_key(done.id), encode_json(running))
+    shared.put(queue_key(done.id), b"{}")
+    with serving(shared) as second:
+        stub = selection_pb2_grpc.SelectionServiceStub(second)
+        *_, last = stub.WatchSelection(selection_pb2.WatchSelectionRequest(selection_id=done.id), timeout=60)
+        assert last.selection.state == SUCCEEDED
+        assert last.selection.report.scores == done.report.scores
+        assert not list(shared.list("tenants/default/queue"))
+
+
+def test_cancelled_selection_stays_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = MemoryStore()
+    publish(shared, small_bundle(tmp_path / "bundle"))
+    entered, release = threading.Event(), threading.Event()
+    import seedzoo_server.runner as runner
+
+    original = runner.run_selection
+
+    def held(**arguments: Any) -> Any:
+        def wait(progress: ProgressUpdate) -> None:
+            entered.set()
+            release.wait(30)
+
+        return original(**{**arguments, "on_progress": wait})
+
+    monkeypatch.setattr(runner, "run_selection", held)
+    with serving(shared) as opened:
+        stub = selection_pb2_grpc.SelectionServiceStub(opened)
+        dataset_id = upload(opened, examples(opened, 1))
+        started = stub.StartSelection(
+            selection_pb2.StartSelectionRequest(request_id="r", dataset_id=dataset_id, family="mini")
+        )
+        assert entered.wait(30)
+        cancelled = stub.CancelSelection(selection_pb2.CancelSelectionRequest(selection_id=started.id))
+        release.set()
+        assert cancelled.state == selection_pb2.SELECTION_STATE_CANCELLED
+        *_, last = stub.WatchSelection(selection_pb2.WatchSelectionRequest(selection_id=started.id), timeout=30)
+        assert last.selection.state == selection_pb2.SELECTION_STATE_CANCELLED
+
+
+def test_server_refuses_what_is_unsafe(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="refusing to listen"), serving(MemoryStore(), host="0.0.0.0"):
+        pass
+
+    class Ignoring(MemoryStore):
+        def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+            return super().put(key, data)
+
+    with pytest.raises(StoreUnsafe), serving(Ignoring()):
+        pass
+
+
+def test_taken_port_is_one_clear_error() -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalFailure, match="taken"), serving(MemoryStore(), port=port):
+            pass

@@ -1,0 +1,126 @@
+"""The answer of `zoo select` at 80 columns: what it says, and what it does not claim."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from seedzoo.records import Baseline, ConditionAccuracy, Interval, SelectionReport, VariantScore
+from seedzoo_client.cli.report import render_report
+from seedzoo_client.cli.text import percent, points, size
+
+REPORT = SelectionReport(
+    family="fashion-cnn", release="01JD", recommended="fashion-cnn/s017", model_sha256="ab" * 32, model_size=285_000,
+    objective="accuracy", n_examples=300, alpha=0.05, delta=0.01, accuracy=Interval(0.823, 0.761, 0.872),
+    candidates=tuple(f"fashion-cnn/s0{n:02d}" for n in (17, 3, 41, 8, 22, 30, 31, 35, 36, 37, 38, 39)),
+    p_within=0.93, detectable=0.041, labels_to_separate=900, reason="Recommended for the highest sample mean.",
+    baselines=(
+        Baseline("family_mean", "a variant picked at random", 0.770, Interval(0.053, 0.012, 0.094)),
+        Baseline("best_held_out", "fashion-cnn/s009, best by held-out", 0.791, Interval(0.032, -0.011, 0.075)),
+        Baseline("ensemble", "all 50 variants together", 0.82, Interval(0.003, -0.03, 0.035)),
+    ),
+    scores=tuple(VariantScore(f"fashion-cnn/s{n:03d}", Interval(0.8, 0.7, 0.9), n < 12, 0.906) for n in range(50)),
+    profile=(
+        ConditionAccuracy("id", 0.905, 0.906, 0.002), ConditionAccuracy("pixelate-3", 0.6, 0.55, 0.03),
+        ConditionAccuracy("contrast-4", 0.5, 0.58, 0.086), ConditionAccuracy("brightness-3", 0.71, 0.58, 0.08),
+        ConditionAccuracy("jpeg-1", 0.9, 0.899, 0.002), ConditionAccuracy("rotation-2", 0.7, 0.69, 0.01),
+    ),
+    class_counts={"Bag": 300, "Coat": 0}, warnings=("no examples of Coat: the choice says nothing about them",),
+    evaluations=15_000, seconds=12.3, selections_served=1,
+)  # fmt: skip
+
+
+def rendered(report: SelectionReport, width: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, markup=False, highlight=False, emoji=False).print(render_report(report))
+    return out.getvalue()
+
+
+def words(report: SelectionReport) -> str:
+    return re.sub(r"\s+", " ", rendered(report))
+
+
+def test_fits_80_columns_at_any_width() -> None:
+    assert max(map(len, rendered(REPORT).splitlines())) <= 80
+    assert rendered(REPORT).rstrip() == rendered(REPORT, 200).rstrip()
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    [
+        "Use fashion-cnn/s017",
+        "82.3 % right on your 300 images; on more like them 76.1 to 87.2 % (95 % interval)",
+        "Other variants may be as good, see below.",
+        "93 % sure that no variant is more than 1 point better.",
+        "11 of 49 other variants cannot be told apart from it with these images: s003, s041, s008, s022, s030 and 6",
+        "With 300 images a real difference of 4.1 points between two variants would be noticed 4 times in 5",
+        "about 900 more labels would separate the two leaders, if the gap seen here is real.",
+        "a random variant 77.0 % +5.3 (+1.2 to +9.4) better",
+        "best held-out (s009) 79.1 % +3.2 (-1.1 to +7.5) not distinguishable",
+        "all as an ensemble 82.0 % +0.3 (-3.0 to +3.5) not distinguishable",
+        "The ensemble runs 50 models on every image",
+        "brightness-3 71.0 % 58.0 ± 8.0 % +13.0",
+        "contrast-4 50.0 % 58.0 ± 8.6 % -8.0",
+        "1 more: zoo show fashion-cnn/s017",
+        "- no examples of Coat: the choice says nothing about them",
+    ],
+)
+def test_says(phrase: str) -> None:
+    assert phrase in words(REPORT)
+
+
+def test_a_clear_winner() -> None:
+    text = words(replace(REPORT, candidates=("fashion-cnn/s017",), labels_to_separate=None, p_within=0.9999))
+    assert "More than 99 % sure that no variant" in text
+    assert "None of the other 49 variants can be the best on such images (95 % sure)." in text
+    assert "cannot be told apart" not in text
+    assert "may be as good" not in text
+    assert "more labels" not in text
+
+
+def test_all_tied() -> None:
+    text = words(replace(REPORT, candidates=tuple(score.variant for score in REPORT.scores), labels_to_separate=None))
+    assert "All 49 other variants cannot be told apart" in text
+
+
+def test_verdicts_follow_the_intervals() -> None:
+    worse = Baseline("ensemble", "", 0.9, Interval(-0.08, -0.1, -0.06))
+    touching = Baseline("family_mean", "", 0.8, Interval(0.02, 0.0, 0.04))
+    same = Baseline("best_held_out", "fashion-cnn/s017, the best", 0.823, Interval(0.0, 0.0, 0.0))
+    text = words(replace(REPORT, baselines=(worse, touching, same)))
+    assert "-8.0 (-10.0 to -6.0) worse" in text
+    assert "+2.0 (+0.0 to +4.0) not distinguishable" in text
+    assert "(s017) 82.3 % it is the same variant" in text
+
+
+def test_another_level_and_a_used_dataset() -> None:
+    text = words(replace(REPORT, alpha=0.1, delta=0.025, selections_served=4))
+    assert "(90 % interval)" in text
+    assert "no variant is more than 2.5 points better" in text
+    assert "choice number 4 on the same images" in text
+
+
+def test_one_variant_and_no_profile() -> None:
+    text = words(
+        replace(
+            REPORT, candidates=REPORT.candidates[:1], scores=REPORT.scores[:1], baselines=(), profile=(), warnings=()
+        )
+    )
+    assert "only variant" in text
+    for title in ("Mind", "What it gains", "stored stress tests"):
+        assert title not in text
+
+
+def test_foreign_text_is_harmless() -> None:
+    text = rendered(replace(REPORT, warnings=("\x1b[2J[red]gone[/red]\u202e",)))
+    assert "\x1b" not in text
+    assert "\\x1b[2J[red]gone[/red]\\u202e" in text
+
+
+def test_numbers() -> None:
+    assert (percent(0.8234), percent(float("nan")), points(-0.0001), points(0.053)) == ("82.3 %", "n/a", "+0.0", "+5.3")
+    assert [size(n) for n in (12, 285_000, 3_000_000, 4_200_000_000)] == ["12 bytes", "285 KB", "3 MB", "4.2 GB"]

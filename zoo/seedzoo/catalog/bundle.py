@@ -1,0 +1,94 @@
+"""A bundle: the folder that `zoo build` makes and `zoo publish` takes, laid out like a release in the store.
+
+family.json  recipe.toml  profile.parquet  models/<tag>.onnx
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from seedzoo.catalog.codec import decode_json
+from seedzoo.catalog.integrity import sha256_file
+from seedzoo.catalog.names import check_name
+from seedzoo.errors import DataError, IntegrityError
+from seedzoo.records import Family, FileEntry
+
+__all__ = ["FAMILY_FILE", "PROFILE_FILE", "RECIPE_FILE", "Bundle", "check_family", "model_path", "open_bundle"]
+
+FAMILY_FILE = "family.json"
+PROFILE_FILE = "profile.parquet"
+RECIPE_FILE = "recipe.toml"
+
+
+def model_path(tag: str) -> str:
+    """Path of a variant's model below a bundle or release."""
+    return f"models/{tag}.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose files were found to be what its manifest says."""
+
+    folder: Path
+    family: Family
+    files: tuple[FileEntry, ...]
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check it against its manifest.
+
+    Raises:
+        DataError: Something is missing, or the family breaks a rule of publishing.
+        IntegrityError: A model file differs from the manifest.
+    """
+    manifest = folder / FAMILY_FILE
+    if not manifest.is_file():
+        raise DataError(
+            f"{folder} is no bundle: it has no {FAMILY_FILE}",
+            hint="Name the folder that zoo build made, such as build/fashion-cnn/bundle.",
+            reason="BUNDLE_INVALID",
+        )
+    family = decode_json(manifest.read_bytes(), Family, where=str(manifest))
+    check_family(family)
+    for variant in family.variants:
+        path = folder / variant.model.path
+        if not path.is_file():
+            raise DataError(f"{folder} lacks {variant.model.path}", hint="Build it again.", reason="BUNDLE_INVALID")
+        if path.stat().st_size != variant.model.size or sha256_file(path) != variant.model.sha256:
+            raise IntegrityError(f"{path} differs from what {FAMILY_FILE} says", hint="Build it again.")
+    paths = [FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, *(variant.model.path for variant in family.variants)]
+    for path_name in (PROFILE_FILE, RECIPE_FILE):
+        if not (folder / path_name).is_file():
+            raise DataError(f"{folder} lacks {path_name}", hint="Build it again.", reason="BUNDLE_INVALID")
+    files = tuple(
+        FileEntry(path=name, size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in paths
+    )
+    return Bundle(folder=folder, family=family, files=files)
+
+
+def check_family(family: Family) -> None:
+    """The rules that every published family keeps.
+
+    Raises:
+        DataError: No variants, a tag twice, a model outside ``models/``, or a variant that is not certified.
+    """
+
+    def require(condition: bool, rule: str) -> None:
+        if not condition:
+            raise DataError(f"family {family.name}: {rule}", hint="Build it again.", reason="FAMILY_INVALID")
+
+    check_name(family.name, "family")
+    tags = [check_name(variant.tag, "variant") for variant in family.variants]
+    require(len(tags) > 0, "it has no variants")
+    require(len(set(tags)) == len(tags), "two variants have the same tag")
+    require(len(family.task.classes) >= 2, "its task has fewer than two classes")
+    for variant in family.variants:
+        require(variant.model.path == model_path(variant.tag), f"the model of {variant.tag} is not at its place")
+    passed = {entry.tag for entry in family.certificate.entries if entry.passed}
+    uncertified = sorted(set(tags) - passed)
+    require(not uncertified, f"not certified equally accurate: {', '.join(uncertified)}")
+    require(family.certificate.published == len(tags), "the certificate counts other published variants")
+    require(
+        family.certificate.trained == len(family.certificate.entries), "the certificate leaves out trained variants"
+    )

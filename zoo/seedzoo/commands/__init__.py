@@ -1,0 +1,1 @@
+"""Operators' commands of `zoo`: build, stress, publish. The client finds them as entry points."""

@@ -1,0 +1,47 @@
+"""`zoo publish BUNDLE`: put a family into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seedzoo.catalog.bundle import open_bundle
+from seedzoo.catalog.names import DEFAULT_ALIAS
+from seedzoo.catalog.open import open_store
+from seedzoo.catalog.publish import publish as run
+from seedzoo.console import Console
+from seedzoo.starter import STARTER_FAMILY, starter_bundle
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--store", required=True, envvar="SEEDZOO_STORE", help="s3://bucket/prefix or a directory.")
+@click.option("--alias", default=DEFAULT_ALIAS, show_default=True, help="Mutable name that will mean this release.")
+@click.option("--starter", is_flag=True, help=f"Publish the family that ships with seedzoo, {STARTER_FAMILY}.")
+def publish(bundle: Path | None, store: str, alias: str, starter: bool) -> None:
+    """Publish the folder BUNDLE that `zoo build` made. Readers see all of the new release or nothing of it.
+
+    S3 credentials come from the usual places of boto3; the endpoint of another server than Amazon's from
+    SEEDZOO_S3_ENDPOINT or ?endpoint= in the URL.
+    """
+    console = Console.current()
+    if starter == (bundle is not None):
+        raise click.UsageError("name a BUNDLE folder or say --starter, one of the two")
+    folder = starter_bundle() if bundle is None else bundle
+    count = len(open_bundle(folder).files)
+    opened = open_store(store)
+    try:
+        with console.progress() as bars, console.resumable("nothing of it is visible", hint="Publish again."):
+            task = bars.add_task("publish", total=count, detail="")
+            release, new = run(opened, folder, alias=alias, on_file=lambda _: bars.advance(task))
+    finally:
+        opened.close()
+    said = "published" if new else "already published:"
+    size = sum(entry.size for entry in release.files)
+    console.result(
+        {"family": release.family, "release": release.id, "alias": alias, "new": new, "bytes": size},
+        f"{said} {release.family}@{release.id} ({len(release.files)} files, {size / 1e6:.1f} MB), "
+        f"alias {alias} means it now",
+    )
+    console.hint(f"zoo serve --store {store}")

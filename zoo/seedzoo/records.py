@@ -1,0 +1,266 @@
+"""What seedzoo stores and sends: plain frozen records, free of behaviour and of heavy imports.
+
+Words as everywhere in seedzoo: a *task* is what is predicted, a *family* is all *variants* of one recipe, a *release*
+is one immutable published state of a family, a *profile* is the measured table variant x *condition*, and a
+*selection* is one run of choosing a variant for a *dataset*. Accuracies and intervals are fractions in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+__all__ = [
+    "Baseline",
+    "Certificate",
+    "CertificateEntry",
+    "ConditionAccuracy",
+    "Family",
+    "FileEntry",
+    "Interval",
+    "Preprocessing",
+    "ProgressUpdate",
+    "Release",
+    "SelectionPhase",
+    "SelectionReport",
+    "SelectionState",
+    "Task",
+    "TrainingData",
+    "Variant",
+    "VariantScore",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How an image becomes the model's input tensor; everything beyond this is inside the ONNX graph.
+
+    The tensor is uint8 ``[batch, height, width, channels]`` (NHWC), RGB order where ``channels`` is 3.
+    """
+
+    height: int
+    width: int
+    channels: int
+    resize: str = "stretch"
+    """``stretch`` (to exactly height x width) or ``shorter_side_center_crop``."""
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is predicted: classes, input and default metric."""
+
+    name: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    input_kind: str = "image"
+    metric: str = "accuracy"
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a release: path below the release's prefix, size in bytes, SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One trained member of a family."""
+
+    tag: str
+    model: FileEntry
+    seeds: dict[str, int]
+    """Seed of each random stream (init, order, augment, dropout)."""
+    held_out_accuracy: float
+    """Accuracy on the family's in-distribution test set (condition ``id``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateEntry:
+    """The equivalence test of one trained variant against the family mean."""
+
+    tag: str
+    difference: float
+    """Accuracy minus family mean."""
+    low: float
+    high: float
+    p_value: float
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Evidence that the variants are equally accurate: a paired TOST of each against the mean of all trained."""
+
+    method: str
+    margin: float
+    alpha: float
+    """Family-wise level; each test runs at alpha / trained."""
+    n_examples: int
+    trained: int
+    published: int
+    family_mean: float
+    entries: tuple[CertificateEntry, ...]
+    """One entry for every trained variant, published or not."""
+    set_aside: tuple[str, ...] = ()
+    """Tags that passed but were beyond the number that the recipe publishes."""
+
+    @property
+    def discarded(self) -> tuple[str, ...]:
+        """Tags of the trained variants that failed the test."""
+        return tuple(entry.tag for entry in self.entries if not entry.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Which data a family was trained and certified on."""
+
+    name: str
+    train_examples: int
+    held_out_examples: int
+    files: tuple[FileEntry, ...] = ()
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All variants of one recipe, with the evidence that they are equally accurate (``family.json``)."""
+
+    name: str
+    title: str
+    task: Task
+    variants: tuple[Variant, ...]
+    certificate: Certificate
+    data: TrainingData
+    recipe_sha256: str
+    licence: str = ""
+    suite: str = ""
+    software: dict[str, str] = field(default_factory=dict)
+    """Versions that decide the bits of the models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One immutable published state of a family; its ``release.json`` is written last."""
+
+    family: str
+    id: str
+    created: str
+    """UTC, ISO 8601."""
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its confidence limits."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What the recommendation is compared with: its accuracy on the user's data and the gain over it."""
+
+    name: str
+    """``family_mean`` (a variant picked at random), ``best_held_out`` or ``ensemble``."""
+    detail: str
+    accuracy: float
+    gain: Interval
+    """Accuracy of the recommended variant minus this baseline, simultaneous over all variants."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantScore:
+    """One variant on the user's data; the interval is simultaneous over all variants."""
+
+    variant: str
+    accuracy: Interval
+    candidate: bool
+    """Whether it is in the confidence set of the best."""
+    held_out_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionAccuracy:
+    """One row of a stored stress profile: a variant beside its family."""
+
+    condition: str
+    accuracy: float
+    family_mean: float
+    family_sd: float
+
+
+class SelectionState(StrEnum):
+    """Life of a selection."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (SelectionState.SUCCEEDED, SelectionState.FAILED, SelectionState.CANCELLED)
+
+
+class SelectionPhase(StrEnum):
+    """What a running selection is doing."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    EVALUATING = "evaluating"
+    CHOOSING = "choosing"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressUpdate:
+    """How far a selection is."""
+
+    phase: SelectionPhase
+    examples_seen: int = 0
+    examples_total: int = 0
+    variants_in_race: int = 0
+    leader: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionReport:
+    """The answer: which variant, how sure, what else ties, what it gains, and what to be careful about."""
+
+    family: str
+    release: str
+    recommended: str
+    """Variant id ``<family>/<tag>``."""
+    model_sha256: str
+    model_size: int
+    objective: str
+    n_examples: int
+    alpha: float
+    delta: float
+    accuracy: Interval
+    candidates: tuple[str, ...]
+    """The confidence set of the best, recommended first, then by accuracy."""
+    p_within: float
+    """Probability that the recommended variant is within delta of the best one."""
+    detectable: float
+    labels_to_separate: int | None
+    reason: str
+    baselines: tuple[Baseline, ...]
+    scores: tuple[VariantScore, ...]
+    """All variants, best first."""
+    profile: tuple[ConditionAccuracy, ...]
+    class_counts: dict[str, int]
+    warnings: tuple[str, ...]
+    evaluations: int
+    """Forward passes: examples x variants."""
+    seconds: float
+    selections_served: int
+    """How many selections this dataset has served, this one included."""
