@@ -7,6 +7,7 @@ python tools/gen_protos.py --check    exit 1 and name the files that differ
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from importlib.metadata import version
@@ -24,6 +25,8 @@ def generate(target: Path) -> None:
 
     if (found := version("grpcio-tools")) != GENERATOR:
         sys.exit(f"stubs are made with grpcio-tools {GENERATOR}, found {found}: pip install grpcio-tools=={GENERATOR}")
+    # protoc looks for its plugins on PATH, and a virtual environment need not be activated.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     bundled = Path(protoc.__file__).parent / "_proto"
     protos = sorted(str(path.relative_to(ROOT)) for path in (ROOT / PACKAGE).glob("*.proto"))
     outputs = [f"--{kind}_out={target}" for kind in ("python", "grpc_python")]

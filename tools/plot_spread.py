@@ -1,6 +1,6 @@
 """Draw docs/stress_spread.png from the starter family's stored profile: equal in distribution, far apart in the field.
 
-    python tools/plot_spread.py
+python tools/plot_spread.py
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def main() -> None:
     count = len(values["id"])
     axes.set_xlabel(f"accuracy in %, one mark for each of {count} variants that differ only in their seeds")
     axes.set_title(
-        f"Fashion-MNIST, {profile.rows[0].n:,} test images: the {SHOWN - 1} of {len(values) - 1} stress conditions with "
-        "the widest spread",
+        f"Fashion-MNIST, {profile.rows[0].n:,} test images: the {SHOWN - 1} of {len(values) - 1} stress conditions "
+        "with the widest spread",
         fontsize=10,
     )
     axes.grid(axis="x", alpha=0.3)

@@ -15,6 +15,7 @@ import grpc
 from seedzoo.errors import DataError, NotFound, RequestError, Unavailable
 from seedzoo.records import SelectionReport
 from seedzoo_client import convert
+from seedzoo_client.background import in_background
 from seedzoo_client.cache import CachedModel, ModelCache, VariantName, copy_model
 from seedzoo_client.channel import open_channel, parse_address
 from seedzoo_client.datasets import DataSource, LocalDataset, bind, scan_source
@@ -27,8 +28,14 @@ from seedzoo_client.status import translated
 from seedzoo_client.upload import UploadedDataset, Uploader
 from seedzoo_client.views import FamilyView, ProfileView, VariantView
 from seedzoo_client.watch import Watcher
-from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc, dataset_pb2, dataset_pb2_grpc, selection_pb2
-from seedzoo_protos.v1 import selection_pb2_grpc as selection_grpc
+from seedzoo_protos.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    dataset_pb2,
+    dataset_pb2_grpc,
+    selection_pb2,
+    selection_pb2_grpc,
+)
 
 __all__ = ["Client"]
 
@@ -91,7 +98,7 @@ class Client:
     def close(self) -> None:
         """Close the connection; a later call opens it again."""
         if self._opened is not None:
-            # Where Ctrl-C hits grpc at a bad moment, its close() waits for ever; see also streams.py.
+            # Where Ctrl-C hits grpc at a bad moment, its close() waits for ever; see also background.py.
             closing = threading.Thread(target=self._opened.close, daemon=True)
             self._opened = None
             closing.start()
@@ -201,9 +208,9 @@ class Client:
         Raises:
             DataError: The data cannot be used; says which file or class.
         """
-        chosen, dataset = self._bind(scan_source(data), family, label_map)
-        uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
-        return uploader.upload(dataset, family=chosen, progress=progress or ignore)
+        return in_background(
+            lambda show: self._upload(data, family, label_map, progress=show), progress=progress or ignore
+        )
 
     def select(
         self,
@@ -239,25 +246,32 @@ class Client:
         for name, value in (("alpha", alpha), ("delta", delta)):
             if not 0 < value < 1:
                 raise RequestError(f"{name} must lie between 0 and 1, not {value:g}", field=name)
-        if isinstance(data, UploadedDataset):
-            uploaded = data
-        else:
-            uploaded = self.upload(data, family=family, label_map=label_map, progress=progress)
-        stub = selection_grpc.SelectionServiceStub(self._channel())
-        with translated(self.server):
-            started = stub.StartSelection(
-                selection_pb2.StartSelectionRequest(
-                    request_id=request_id or f"sel-{uuid.uuid4()}",
-                    dataset_id=uploaded.id,
-                    family=family or uploaded.family,
-                    objective=objective,
-                    alpha=alpha,
-                    delta=delta,
-                ),
-                timeout=self._timeout,
-            )
         watcher = Watcher(self._channel(), server=self.server, retry=self._retry)
-        return watcher.report(started, dataset=uploaded.local, progress=progress or ignore)
+        started: list[str] = []
+
+        def work(show: ProgressCallback) -> SelectionReport:
+            uploaded = (
+                data if isinstance(data, UploadedDataset) else self._upload(data, family, label_map, progress=show)
+            )
+            request = selection_pb2.StartSelectionRequest(
+                request_id=request_id or f"sel-{uuid.uuid4()}",
+                dataset_id=uploaded.id,
+                family=family or uploaded.family,
+                objective=objective,
+                alpha=alpha,
+                delta=delta,
+            )
+            with translated(self.server):
+                stub = selection_pb2_grpc.SelectionServiceStub(self._channel())
+                selection = stub.StartSelection(request, timeout=self._timeout)
+            started.append(selection.id)
+            return watcher.report(selection, dataset=uploaded.local, progress=show)
+
+        def abandoned() -> None:
+            for selection_id in started:
+                watcher.cancel(selection_id)
+
+        return in_background(work, progress=progress or ignore, abandoned=abandoned)
 
     def download(
         self,
@@ -285,10 +299,7 @@ class Client:
         if self.settings.offline:
             path = self._cache.resolve(asked)
         else:
-            model = CachedModel.of(self.variant(variant))
-            downloader = Downloader(self._channel(), self._cache, server=self.server, retry=self._retry)
-            path = downloader.fetch(model, progress=progress or ignore)
-            self._cache.remember(model, asked=asked)
+            path = in_background(lambda show: self._fetch(asked, show), progress=progress or ignore)
         return path if to is None else copy_model(path, to, name=asked)
 
     def delete_dataset(self, dataset_id: str) -> None:
@@ -319,6 +330,20 @@ class Client:
             token = page.next_page_token
             if not token:
                 return
+
+    def _fetch(self, name: VariantName, progress: ProgressCallback) -> Path:
+        model = CachedModel.of(self.variant(str(name)))
+        downloader = Downloader(self._channel(), self._cache, server=self.server, retry=self._retry)
+        path = downloader.fetch(model, progress=progress)
+        self._cache.remember(model, asked=name)
+        return path
+
+    def _upload(
+        self, data: DataSource, family: str | None, label_map: LabelMap | None, *, progress: ProgressCallback
+    ) -> UploadedDataset:
+        chosen, dataset = self._bind(scan_source(data), family, label_map)
+        uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
+        return uploader.upload(dataset, family=chosen, progress=progress)
 
     def _bind(self, scan: Scan, family: str | None, label_map: LabelMap | None) -> tuple[str, LocalDataset]:
         if family is not None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from seedzoo.errors import IntegrityError, ItemsError, ZooError
+from seedzoo.errors import IntegrityError, ItemsError, ZooError, error_class
 from seedzoo.records import (
     Baseline,
     Certificate,
@@ -132,24 +132,14 @@ def selection_error(message: selection_pb2.SelectionError, *, where: str = "") -
 
     Args:
         message: As the server stored it.
-        where: Which of the user's files caused it; leads the message where given.
+        where: Which of the user's files caused it, and how; ends the message where given.
     """
     text = message.message or "the selection failed without saying why"
     if where:
-        text = f"{where}: {text}"
-    cls = _class_of_reason(message.reason)
-    if cls is ItemsError or (cls is ZooError and message.item_indices):
-        return ItemsError(text, faults=dict.fromkeys(message.item_indices, message.message), hint=message.hint)
-    return cls(text, hint=message.hint, reason=message.reason or None)
-
-
-def _class_of_reason(reason: str) -> type[ZooError]:
-    # A stored error carries its reason but not its class.
-    return {cls.default_reason: cls for cls in _classes(ZooError)}.get(reason, ZooError)
-
-
-def _classes(root: type[ZooError]) -> list[type[ZooError]]:
-    return [root, *(found for child in root.__subclasses__() for found in _classes(child))]
+        text = f"{text}: {where}"
+    if message.items:
+        return ItemsError(text, faults={item.index: item.message for item in message.items}, hint=message.hint)
+    return error_class(message.kind)(text, hint=message.hint, reason=message.reason or None)
 
 
 def _time(stamp: Timestamp) -> datetime:

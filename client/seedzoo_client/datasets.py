@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,9 +50,11 @@ class LocalDataset:
         """Whether every item has a label."""
         return all(item.label is not None for item in self.items)
 
-    def name_items(self, indices: Iterable[int]) -> str:
-        """Paths of the items at ``indices``, up to five, for messages; empty for none."""
-        return some_names([self.items[index].path for index in indices if 0 <= index < len(self.items)])
+    def name_faults(self, faults: Mapping[int, str]) -> str:
+        """Paths of the items at fault and what is wrong with each, up to five, for messages; empty for none."""
+        return some_names(
+            [f"{self.items[index].path} ({what})" for index, what in faults.items() if 0 <= index < len(self.items)]
+        )
 
 
 def open_dataset(data: DataSource, *, task_classes: Sequence[str], label_map: LabelMap | None = None) -> LocalDataset:

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +18,6 @@ from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
 from seedzoo_client.status import from_rpc_error, is_transient
-from seedzoo_client.streams import open_stream
 from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 try:
@@ -125,7 +123,7 @@ class Downloader:
         # The release is named, so an alias that moves meanwhile cannot mix two models.
         name = f"{model.family}@{model.release}/{model.tag}"
         request = catalog_pb2.DownloadModelRequest(variant=name, offset=offset)
-        call = open_stream(partial(self._stub.DownloadModel, request))
+        call = self._stub.DownloadModel(request)
         try:
             for message in call:
                 if message.WhichOneof("part") == "header":

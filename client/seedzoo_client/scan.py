@@ -178,6 +178,7 @@ def _looks_like_image(path: Path) -> bool:
 
 def _scan_csv(path: Path, *, unlabelled: bool) -> Scan:
     examples: list[Example] = []
+    line = 1
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header_line = file.readline()
@@ -193,15 +194,16 @@ def _scan_csv(path: Path, *, unlabelled: bool) -> Scan:
                 )
             columns = [header.index(name) for name in needed]
             for row in rows:
+                line = rows.line_num
                 if any(cell.strip() for cell in row):
-                    where = f"{path}, line {rows.line_num}"
+                    where = f"{path}, line {line}"
                     examples.append(_example(row, columns, folder=path.parent, where=where, unlabelled=unlabelled))
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text", hint="Save it as CSV in UTF-8.") from error
     except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num}: {error}") from error
+        raise DataError(f"{path}, after line {line}: {error}") from error
     if not examples:
         raise DataError(f"{path} names no images", reason="DATA_EMPTY")
     return Scan(path, tuple(examples), _check_repeats(examples))

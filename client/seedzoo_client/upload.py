@@ -11,7 +11,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import grpc
 
@@ -22,7 +21,6 @@ from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
 from seedzoo_client.status import from_rpc_error, is_transient, translated
-from seedzoo_client.streams import open_stream
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 
 __all__ = ["UploadedDataset", "Uploader"]
@@ -144,7 +142,7 @@ class Uploader:
 
     def _send_part(self, dataset_id: str, part: Sequence[int], items: Sequence[HashedItem]) -> None:
         sender = _Sender(dataset_id, part, items)
-        call = open_stream(partial(self._stub.UploadItems.future, sender.messages(), timeout=_PART_SECONDS))
+        call = self._stub.UploadItems.future(sender.messages(), timeout=_PART_SECONDS)
         sender.attach(call)
         try:
             call.result()

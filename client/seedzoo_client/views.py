@@ -35,7 +35,7 @@ class FamilyView:
     held_out_examples: int
     licence: str
     model_bytes: int
-    """Size of one variant's ONNX file."""
+    """Size of all variants' ONNX files together."""
 
 
 @dataclass(frozen=True, slots=True)

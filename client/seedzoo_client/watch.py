@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from functools import partial
 
 import grpc
 
-from seedzoo.errors import Cancelled, Unavailable, ZooError
+from seedzoo.errors import Cancelled, Unavailable
 from seedzoo.records import SelectionReport
 from seedzoo_client.convert import selection_error, selection_report
 from seedzoo_client.datasets import LocalDataset
@@ -16,7 +15,6 @@ from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
 from seedzoo_client.status import from_rpc_error, is_transient
-from seedzoo_client.streams import open_stream
 from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
 
 __all__ = ["Watcher"]
@@ -56,7 +54,7 @@ class Watcher:
     def report(
         self, started: selection_pb2.Selection, *, dataset: LocalDataset, progress: ProgressCallback
     ) -> SelectionReport:
-        """Wait until the selection ends; Ctrl-C cancels it on the server.
+        """Wait until the selection ends.
 
         Args:
             started: The selection as it was when it started.
@@ -67,19 +65,13 @@ class Watcher:
             Cancelled: Somebody cancelled it.
             ZooError: It failed, or the server cannot be reached for too long.
         """
-        try:
-            ended = started if started.state in _FINAL else self._follow(started.id, progress)
-        except ZooError:
-            # The selection may still be running: its cached predictions make the next run quick.
-            raise
-        except BaseException:
-            # Ctrl-C, or a callback that raises: nobody waits for the answer any more.
-            self._cancel(started.id)
-            raise
+        ended = started if started.state in _FINAL else self._follow(started.id, progress)
         if ended.state == selection_pb2.SELECTION_STATE_CANCELLED:
             raise Cancelled("the selection was cancelled", hint="Start it again; the uploaded images are kept.")
         if ended.state == selection_pb2.SELECTION_STATE_FAILED:
-            raise selection_error(ended.error, where=dataset.name_items(ended.error.item_indices))
+            raise selection_error(
+                ended.error, where=dataset.name_faults({item.index: item.message for item in ended.error.items})
+            )
         progress(Progress(Stage.DONE, ended.report.n_examples, ended.report.n_examples))
         return selection_report(ended.report)
 
@@ -91,7 +83,7 @@ class Watcher:
             opened = time.monotonic()
             try:
                 request = selection_pb2.WatchSelectionRequest(selection_id=selection_id)
-                for message in open_stream(partial(self._stub.WatchSelection, request)):
+                for message in self._stub.WatchSelection(request):
                     if message.selection.state in _FINAL:
                         return message.selection
                     if message.HasField("progress"):
@@ -112,8 +104,8 @@ class Watcher:
                     hint="Run the same command again; the uploaded images are kept.",
                 ) from failure
 
-    def _cancel(self, selection_id: str) -> None:
-        # Best effort: the user wants to leave, and an unreachable server must not hold them up.
+    def cancel(self, selection_id: str) -> None:
+        """Cancel a selection, best effort: who wants to leave is not held up by an unreachable server."""
         with suppress(grpc.RpcError):
             self._stub.CancelSelection(
                 selection_pb2.CancelSelectionRequest(selection_id=selection_id), timeout=_CANCEL_SECONDS

@@ -1,0 +1,1 @@
+"""Protocol buffers of seedzoo and their generated stubs."""

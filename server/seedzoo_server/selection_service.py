@@ -152,10 +152,11 @@ def _message(record: SelectionRecord, *, with_report: bool = True) -> selection_
     if record.failure is not None:
         message.error.CopyFrom(
             selection_pb2.SelectionError(
+                kind=record.failure.kind,
                 reason=record.failure.reason,
                 message=record.failure.message,
                 hint=record.failure.hint,
-                item_indices=record.failure.item_indices,
+                items=[selection_pb2.ItemFault(index=index, message=what) for index, what in record.failure.items],
             )
         )
     if record.report is not None and with_report:

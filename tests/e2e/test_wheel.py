@@ -17,7 +17,8 @@ HEAVY = ("torch", "timm", "onnxruntime", "boto3", "scipy", "PIL", "pyarrow", "ms
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)],
+        check=True,
     )
     (found,) = folder.glob("*.whl")
     return found

@@ -139,12 +139,20 @@ def test_a_broken_watch_is_opened_again(client: Client, zoo: FakeZoo, data: Path
 
 def test_failure_names_the_files(client: Client, zoo: FakeZoo, data: Path) -> None:
     zoo.failure = selection_pb2.SelectionError(
-        reason="ITEMS_INVALID", message="2 of 9 images cannot be used", hint="Replace them.", item_indices=[0, 3]
+        reason="ITEMS_INVALID",
+        message="2 of 9 images cannot be used",
+        hint="Replace them.",
+        items=[
+            selection_pb2.ItemFault(index=0, message="empty"),
+            selection_pb2.ItemFault(index=3, message="cut off"),
+        ],
     )
     with pytest.raises(ItemsError) as caught:
         client.select(data)
-    assert caught.value.message.startswith(f"{data}/Bag/0.png, {data}/t-shirt_top/0.png: 2 of 9")
-    assert set(caught.value.faults) == {0, 3}
+    assert caught.value.message == (
+        f"2 of 9 images cannot be used: {data}/Bag/0.png (empty), {data}/t-shirt_top/0.png (cut off)"
+    )
+    assert caught.value.faults == {0: "empty", 3: "cut off"}
     assert caught.value.hint == "Replace them."
 
 

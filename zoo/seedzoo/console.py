@@ -90,8 +90,8 @@ def to_plain_data(value: Any) -> Any:
         return {str(key): to_plain_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [to_plain_data(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy, which this module does not import
-        return to_plain_data(value.tolist())
+    if (tolist := getattr(value, "tolist", None)) is not None:  # numpy, which this module does not import
+        return to_plain_data(tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, bool | int | None) else str(value)

@@ -12,7 +12,7 @@ from rich.text import Text
 from seedzoo.console import Console, plain
 from seedzoo.errors import IntegrityError
 from seedzoo_client.cli.options import open_client, server_option
-from seedzoo_client.cli.text import count, listing, percent, points, size, styled, table
+from seedzoo_client.cli.text import count, listing, paragraph, percent, points, ratio, size, styled, table
 from seedzoo_client.client import Client
 from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
 
@@ -28,7 +28,7 @@ def families(server: str | None) -> None:
     console = Console.current()
     with open_client(server) as client:
         found = client.families()
-    rows = table("family", "variants", "held-out accuracy", "classes", "one model", "title")
+    rows = table("family", "variants", "held-out accuracy", "classes", "all models", "title")
     rows.columns[5].justify = "left"
     for family in found:
         rows.add_row(
@@ -110,14 +110,15 @@ def _family_page(family: FamilyView, profile: ProfileView) -> Group:
     parts: list[RenderableType] = [
         Text.assemble((plain(family.name), "bold"), f"  {plain(family.title)}"),
         Text(""),
-        Text(_certificate_sentence(family)),
-        Text(
+        paragraph(_certificate_sentence(family)),
+        paragraph(f"Test: {family.certificate.method}; level {family.certificate.alpha:g} over all."),
+        paragraph(
             f"Held-out accuracy {percent(family.held_out_mean)} (sd {100 * family.held_out_sd:.2f} points over "
             f"{count(family.variant_count, 'variant')}); trained on {family.train_examples:,} images of "
-            f"{plain(family.data_name)}."
+            f"{family.data_name}."
         ),
-        Text(f"Classes: {listing(family.task.classes, limit=30)}"),
-        Text(f"Release {plain(family.release)}; one model {size(family.model_bytes)}; licence {plain(family.licence)}"),
+        paragraph(f"Classes: {listing(family.task.classes, limit=30)}"),
+        paragraph(f"Release {family.release}; all models {size(family.model_bytes)}; licence {family.licence}"),
     ]
     if profile.conditions:
         parts += [Text(""), _conditions(profile.conditions), Text(""), Text(_LEGEND, style="dim")]
@@ -125,9 +126,9 @@ def _family_page(family: FamilyView, profile: ProfileView) -> Group:
 
 
 _LEGEND = (
-    "mean, sd, min, max: accuracy over the variants, in percent. sd/id: sd relative to in distribution (id).\n"
-    "rank corr.: Spearman correlation with the accuracy on id, and its 95 % interval; near 0 means that held-out\n"
-    "accuracy does not tell which variant does well there."
+    "mean, sd, min, max: accuracy over the variants in percent; sd/id: sd relative to\n"
+    "in distribution (id); rank corr.: Spearman correlation with the accuracy on id and\n"
+    "its 95 % interval. Near 0, held-out accuracy does not tell who does well there."
 )
 
 
@@ -138,8 +139,7 @@ def _certificate_sentence(family: FamilyView) -> str:
     return (
         f"{certificate.published} of {certificate.trained} trained variants are published. Each is certified equally "
         f"accurate: within {100 * certificate.margin:g} point{'s' * (certificate.margin != 0.01)} of the mean of all "
-        f"trained ({percent(certificate.family_mean)}) on {certificate.n_examples:,} held-out images "
-        f"({plain(certificate.method)}, level {certificate.alpha:g} over all tests). "
+        f"trained ({percent(certificate.family_mean)}) on {certificate.n_examples:,} held-out images. "
         f"{failed} failed and {'was' if failed == 1 else 'were'} discarded{kept_back}."
     )
 
@@ -180,7 +180,7 @@ def _variant_page(variant: VariantView, profile: ProfileView, accuracies: list[f
             percent(accuracy),
             f"{100 * condition.mean:.1f} ± {100 * condition.sd:.1f} %",
             points(difference),
-            f"{difference / condition.sd:+.1f}" if condition.sd > 0 else "",
+            ratio(difference / condition.sd) if condition.sd > 0 else "",
         )
     return Group(
         Text(plain(variant.name), style="bold"),

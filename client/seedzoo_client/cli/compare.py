@@ -75,8 +75,8 @@ def compare(first: str, second: str, server: str | None) -> None:
         f"{plain(two.name)} on {len(clear) - ahead}."
     )
     legend = (
-        "Differences in points, A minus B. ± holds for all conditions jointly (95 %) and is rather too wide than too\n"
-        "narrow: it does not use that both saw the same images."
+        "Differences in points, A minus B. ± holds for all conditions jointly (95 %) and is\n"
+        "rather too wide: it does not use that both saw the same images."
     )
     document = {
         "first": one.name,

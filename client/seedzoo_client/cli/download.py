@@ -30,4 +30,4 @@ def download(variant: str, to: str | None, server: str | None) -> None:
     document = {"variant": variant, "path": path, "sha256": file_sha256(path), "size": path.stat().st_size}
     # A path alone on its line: MODEL=$(zoo download ...) works.
     console.result(document, Rows([[path]]))
-    console.hint(f"zoo predict {path} --data YOUR_IMAGES/")
+    console.hint(f"zoo predict {path if to else variant} --data YOUR_IMAGES/")

@@ -45,7 +45,7 @@ def open_client(server: str | None) -> Client:
 def progress_bar(console: Console) -> Iterator[ProgressCallback]:
     """A bar on stderr for what :class:`Client` reports."""
     with console.progress() as bars:
-        task = bars.add_task("", total=None, detail="")
+        task = bars.add_task("Connecting", total=None, detail="")
         shown: Stage | None = None
 
         def show(progress: Progress) -> None:

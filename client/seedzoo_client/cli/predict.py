@@ -54,6 +54,8 @@ def predict(model: str, data: Path, label_map: Path | None, out: Path | None, se
     """
     console = Console.current()
     scan = scan_data(data, unlabelled=True)
+    if out is not None:
+        _check_folder(out)
     with console.resumable("nothing was written"):
         content = _model_bytes(console, model, server)
         prediction = _run(console, content, [example.path for example in scan.examples])
@@ -66,7 +68,6 @@ def predict(model: str, data: Path, label_map: Path | None, out: Path | None, se
         )
     ]
     if out is not None:
-        _check_folder(out)
         write_atomically(out, _as_csv(rows).encode("utf-8", "surrogateescape"))
     accuracy = _accuracy(rows)
     document: dict[str, Any] = {"model": model, "n_images": len(rows), "accuracy": accuracy, "out": out}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from seedzoo.console import plain
 from seedzoo.records import Baseline, ConditionAccuracy, Interval, SelectionReport
-from seedzoo_client.cli.text import REPORT_WIDTH, count, level, listing, percent, points, table
+from seedzoo_client.cli.text import about, count, level, listing, paragraph, percent, points, table
 
 __all__ = ["render_report"]
 
@@ -32,7 +31,7 @@ def render_report(report: SelectionReport) -> Group:
         ("How sure is this?", list(_certainty(report))),
         (f"What it gains on your images ({level(report.alpha)} intervals)", list(_gains(report))),
         ("Where it differs from its family (stored stress tests)", list(_profile(report))),
-        ("Mind", [_paragraph(warning, lead="- ") for warning in _warnings(report)]),
+        ("Mind", [paragraph(warning, lead="- ") for warning in _warnings(report)]),
     ):
         if lines:
             parts += [
@@ -48,7 +47,7 @@ def _headline(report: SelectionReport) -> Iterator[RenderableType]:
     yield Text.assemble(("Use ", "bold"), (plain(report.recommended), "bold green"))
     accuracy = report.accuracy
     yield Padding(
-        _paragraph(
+        paragraph(
             f"{percent(accuracy.estimate)} right on your {count(report.n_examples, 'image')}; on more like them "
             f"{_range(accuracy)} ({level(report.alpha)} interval)."
             + (" Other variants may be as good, see below." if tied else "")
@@ -61,21 +60,21 @@ def _headline(report: SelectionReport) -> Iterator[RenderableType]:
 def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
     n_variants, n_tied = len(report.scores), len(report.candidates) - 1
     delta = f"{100 * report.delta:g} point{'s' * (report.delta != 0.01)}"
-    yield _paragraph(f"{_chance(report.p_within)} that no variant is more than {delta} better.")
+    yield paragraph(f"{_chance(report.p_within)} that no variant is more than {delta} better.")
     if n_variants < 2:
-        yield _paragraph("It is the only variant of this family.")
+        yield paragraph("It is the only variant of this family.")
         return
     if n_tied <= 0:
-        yield _paragraph(
+        yield paragraph(
             f"None of the other {n_variants - 1} variants can be the best on such images ({level(report.alpha)} sure)."
         )
     else:
         share = "All" if n_tied == n_variants - 1 else f"{n_tied} of"
         names = [_tag(name, report.family) for name in report.candidates[1:]]
-        yield _paragraph(
+        yield paragraph(
             f"{share} {n_variants - 1} other variants cannot be told apart from it with these images: {listing(names)}."
         )
-    yield _paragraph(_resolution(report))
+    yield paragraph(_resolution(report))
 
 
 def _resolution(report: SelectionReport) -> str:
@@ -86,7 +85,7 @@ def _resolution(report: SelectionReport) -> str:
     if report.labels_to_separate is None:
         return f"{said}."
     return (
-        f"{said}; about {report.labels_to_separate:,} more labels would separate the two leaders, "
+        f"{said}; about {about(report.labels_to_separate)} more labels would separate the two leaders, "
         "if the gap seen here is real."
     )
 
@@ -100,7 +99,7 @@ def _gains(report: SelectionReport) -> Iterator[RenderableType]:
         rows.add_row(*_gain_row(baseline, report))
     yield rows
     if any(baseline.name == "ensemble" for baseline in report.baselines):
-        yield _paragraph(f"The ensemble runs {len(report.scores)} models on every image: that many times the cost.")
+        yield paragraph(f"The ensemble runs {len(report.scores)} models on every image: that many times the cost.")
 
 
 def _gain_row(baseline: Baseline, report: SelectionReport) -> tuple[Text, str, str, str]:
@@ -136,7 +135,7 @@ def _profile(report: SelectionReport) -> Iterator[RenderableType]:
     yield shown
     more = len(report.profile) - len(rows)
     if more > 0:
-        yield _paragraph(f"{more} more: zoo show {plain(report.recommended)}")
+        yield paragraph(f"{more} more: zoo show {plain(report.recommended)}")
 
 
 def _deviation(row: ConditionAccuracy) -> float:
@@ -151,16 +150,6 @@ def _warnings(report: SelectionReport) -> list[str]:
             "the intervals hold for one; use fresh images to check the variant you ship"
         )
     return found
-
-
-def _paragraph(text: str, *, lead: str = "") -> Text:
-    # Two columns go to the indentation around it.
-    width = REPORT_WIDTH - 2
-    safe = plain(text)
-    lines = textwrap.wrap(
-        lead + safe, width, subsequent_indent=" " * len(lead), break_long_words=False, break_on_hyphens=False
-    )
-    return Text("\n".join(lines), no_wrap=True, overflow="fold")
 
 
 def _chance(probability: float) -> str:

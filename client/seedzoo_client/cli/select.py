@@ -66,6 +66,8 @@ def select(
     console.result(document, render_report(report))
     name = plain(report.recommended)
     console.note(
-        f"\n{report.evaluations:,} predictions in {report.seconds:.1f} s; your images are kept as {uploaded.id}"
+        f"{report.evaluations:,} predictions in {report.seconds:.1f} s; "
+        f"your images stay on the server until: zoo forget {uploaded.id}"
     )
-    console.hint(f"zoo download {name} --to ./      then: zoo predict {name} --data NEW_IMAGES/")
+    console.hint(f"zoo download {name} --to ./")
+    console.hint(f"zoo predict {name} --data NEW_IMAGES/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from seedzoo.console import plain
 
-__all__ = ["count", "level", "listing", "percent", "points", "size", "styled", "table"]
+__all__ = ["about", "count", "level", "listing", "paragraph", "percent", "points", "ratio", "size", "styled", "table"]
 
 REPORT_WIDTH = 80
 """Reports for reading keep to this width wherever they are shown."""
@@ -24,6 +25,11 @@ def percent(fraction: float) -> str:
 def points(difference: float) -> str:
     """A difference of fractions in points, with its sign: ``+5.3``."""
     return "n/a" if math.isnan(difference) else f"{_round(100 * difference):+.1f}"
+
+
+def ratio(value: float) -> str:
+    """A signed multiple with one decimal: ``+0.4``."""
+    return f"{_round(value):+.1f}"
 
 
 def level(alpha: float) -> str:
@@ -50,6 +56,22 @@ def size(n_bytes: int) -> str:
             return f"{value:.0f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+def about(number: int) -> str:
+    """Two significant digits of an estimate: ``10,000`` for 10,446."""
+    scale = 10 ** max(len(str(abs(number))) - 2, 0)
+    return f"{round(number / scale) * scale:,}"
+
+
+def paragraph(text: str, *, lead: str = "") -> Text:
+    """Text of our own and of others, wrapped for a report, whatever the width of the terminal."""
+    # Two columns go to the indentation around it.
+    width = REPORT_WIDTH - 2
+    lines = textwrap.wrap(
+        lead + plain(text), width, subsequent_indent=" " * len(lead), break_long_words=False, break_on_hyphens=False
+    )
+    return Text("\n".join(lines), no_wrap=True, overflow="fold")
 
 
 def styled(text: str, style: str = "") -> Text:

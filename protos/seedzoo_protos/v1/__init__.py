@@ -1,0 +1,1 @@
+"""API version 1 (package ``seedzoo.v1``)."""

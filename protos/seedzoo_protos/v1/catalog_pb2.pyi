@@ -184,6 +184,7 @@ class Family(google.protobuf.message.Message):
     held_out_examples: builtins.int
     licence: builtins.str
     model_bytes: builtins.int
+    """Of all variants together."""
     @property
     def release_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property

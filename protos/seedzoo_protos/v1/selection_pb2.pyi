@@ -307,6 +307,26 @@ class SelectionReport(google.protobuf.message.Message):
 global___SelectionReport = SelectionReport
 
 @typing.final
+class ItemFault(google.protobuf.message.Message):
+    """What is wrong with one item of the dataset."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    message: builtins.str
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["index", b"index", "message", b"message"]) -> None: ...
+
+global___ItemFault = ItemFault
+
+@typing.final
 class SelectionError(google.protobuf.message.Message):
     """Why a selection failed: the same fields as an error of a call."""
 
@@ -315,13 +335,16 @@ class SelectionError(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
     HINT_FIELD_NUMBER: builtins.int
-    ITEM_INDICES_FIELD_NUMBER: builtins.int
+    ITEMS_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
     reason: builtins.str
     message: builtins.str
     hint: builtins.str
+    kind: builtins.str
+    """Class of the error, as in the metadata "kind" of an ErrorInfo."""
     @property
-    def item_indices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Items that caused it, by index."""
+    def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemFault]:
+        """Items that caused it."""
 
     def __init__(
         self,
@@ -329,9 +352,10 @@ class SelectionError(google.protobuf.message.Message):
         reason: builtins.str = ...,
         message: builtins.str = ...,
         hint: builtins.str = ...,
-        item_indices: collections.abc.Iterable[builtins.int] | None = ...,
+        items: collections.abc.Iterable[global___ItemFault] | None = ...,
+        kind: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["hint", b"hint", "item_indices", b"item_indices", "message", b"message", "reason", b"reason"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hint", b"hint", "items", b"items", "kind", b"kind", "message", b"message", "reason", b"reason"]) -> None: ...
 
 global___SelectionError = SelectionError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
@@ -25,6 +25,7 @@ __all__ = ["Failure", "SelectionRecord", "SelectionRequest", "Selections"]
 
 _ATTEMPTS = 20
 _MOST_FAULTS = 1000
+_MARK_WITHOUT_RECORD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,19 @@ class SelectionRequest:
 class Failure:
     """Why a selection failed."""
 
+    kind: str
+    """Name of the error's class."""
     reason: str
     message: str
     hint: str
-    item_indices: tuple[int, ...] = ()
+    items: tuple[tuple[int, str], ...] = ()
+    """Index of each item at fault and what is wrong with it."""
 
     @classmethod
     def of(cls, error: ZooError) -> Failure:
         """The stored form of an error."""
-        message = error.message
-        indices: tuple[int, ...] = ()
-        if isinstance(error, ItemsError):
-            indices = tuple(sorted(error.faults))[:_MOST_FAULTS]
-            message += f"; the first: {error.faults[indices[0]]}" if indices else ""
-        return cls(reason=error.reason, message=message, hint=error.hint, item_indices=indices)
+        items = tuple(sorted(error.faults.items()))[:_MOST_FAULTS] if isinstance(error, ItemsError) else ()
+        return cls(kind=type(error).__name__, reason=error.reason, message=error.message, hint=error.hint, items=items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +145,18 @@ class Selections:
         return sorted(found, key=lambda record: record.created, reverse=True)
 
     def unfinished(self) -> list[str]:
-        """Identifiers of queued or running selections; marks left behind by finished ones are swept."""
+        """Identifiers of queued or running selections; marks that stand for nothing any more are swept."""
         waiting = []
         for info in self._store.list(queue_prefix()):
             selection_id = info.key.rpartition("/")[2]
             try:
-                finished = self.get(selection_id).state.finished
+                done = self.get(selection_id).state.finished
             except NotFound:
-                continue  # its record may be about to be written
-            if finished:
+                # The record may be about to be written; an old mark is that of a call which died before it did.
+                if datetime.now(UTC) - info.modified < _MARK_WITHOUT_RECORD:
+                    continue
+                done = True
+            if done:
                 self._store.delete(info.key)
             else:
                 waiting.append(selection_id)

@@ -59,7 +59,9 @@ def test_class_folders(folder: Path) -> None:
         "no images of: T-shirt/top; the answer says nothing about them",
         "only one image of: Coat",
     )
-    assert dataset.name_items([0, 2, 99]) == f"{folder}/Bag/b.png, {folder}/coat/c.png"
+    assert dataset.name_faults({0: "cut", 2: "dark", 99: "?"}) == (
+        f"{folder}/Bag/b.png (cut), {folder}/coat/c.png (dark)"
+    )
 
 
 def test_files_without_suffix_count_when_they_are_images(folder: Path) -> None:
@@ -182,7 +184,7 @@ def test_csv_with_semicolons(folder: Path) -> None:
         ("path,label\n,Bag\n", "line 2: no path"),
         ("path,label\nBag/b.png,Hat\n", "has the class 'Hat'"),
         ("path,label\nBag/b.png,Bag\nBag/b.png,Coat\n", r"line 3: .*is 'Coat' here and 'Bag' before \(line 2\)"),
-        ('path,label\n"Bag/b.png,Bag\n', "line 2"),
+        ('path,label\n"Bag/b.png,Bag\n', "after line 1: unexpected end of data"),
         ("path,label\na\x00b,Bag\n", "line 2"),
         ("path,label\nBag,Bag\n", "line 2: .*Bag is a folder"),
     ],

@@ -108,11 +108,12 @@ def test_details_carry_reason_and_hint() -> None:
 
 def test_selection_errors() -> None:
     message = selection_pb2.SelectionError
-    assert type(selection_error(message(reason="INTEGRITY", message="m"))) is IntegrityError
-    assert type(selection_error(message(reason="SOMETHING_NEW", message="m"))) is ZooError
-    error = selection_error(message(reason="IMAGE", message="cut off", item_indices=[3]), where="a.png")
+    assert type(selection_error(message(kind="IntegrityError", reason="INTEGRITY", message="m"))) is IntegrityError
+    assert type(selection_error(message(kind="SomethingNew", reason="SOMETHING_NEW", message="m"))) is ZooError
+    fault = selection_pb2.ItemFault(index=3, message="cut off")
+    error = selection_error(message(reason="IMAGE", message="1 bad image", items=[fault]), where="a.png (cut off)")
     assert isinstance(error, ItemsError)
-    assert (error.message, error.faults) == ("a.png: cut off", {3: "cut off"})
+    assert (error.message, error.faults) == ("1 bad image: a.png (cut off)", {3: "cut off"})
 
 
 def test_wire_data_that_do_not_add_up() -> None:

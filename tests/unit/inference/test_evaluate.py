@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from tests.support import example_files
 
 from seedzoo.catalog.bundle import open_bundle
 from seedzoo.errors import DataError
@@ -14,7 +15,6 @@ from seedzoo.inference import Evaluator, decode_image, predict_files
 from seedzoo.inference.evaluate import block_length, softmax
 from seedzoo.inference.session import Model
 from seedzoo.starter import starter_bundle
-from tests.support import example_files
 
 BUNDLE = open_bundle(starter_bundle())
 FILES = example_files(per_class=3)
@@ -65,7 +65,7 @@ def test_what_is_no_model_or_no_image_is_named(tmp_path: Path) -> None:
         Model(b"<html>", name="s001")
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    with pytest.raises(DataError, match="bad.png: not an image"):
+    with pytest.raises(DataError, match=r"bad\.png: not an image"):
         predict_files(raw_model(0), [bad])
     with pytest.raises(DataError, match=r"cannot read .*gone"):
         predict_files(raw_model(0), [tmp_path / "gone.png"])

@@ -14,10 +14,7 @@ from seedzoo.training.recipe import Recipe
 
 __all__ = ["certify"]
 
-_METHOD = (
-    "paired two one-sided tests (TOST) of each trained variant's accuracy against the mean over all trained variants, "
-    "level alpha / trained each"
-)
+_METHOD = "paired two one-sided tests (TOST) against the mean of all trained variants, each at level alpha / trained"
 
 
 def certify(recipe: Recipe, tags: Sequence[str], correct: NDArray[np.bool_]) -> tuple[Certificate, tuple[str, ...]]:
