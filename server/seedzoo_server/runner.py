@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import FamilyRef
-from seedzoo.errors import Cancelled, DataError, NotFound, ZooError
+from seedzoo.errors import Cancelled, DataError, NotFound, StoreError, ZooError
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, SelectionState
 from seedzoo.select import SelectionSettings, run_selection
 from seedzoo.stress.table import read_profile
@@ -28,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.1
 _LOOK_STORE_S = 1.0
+_RETRY_S = 5.0
+_TRIES = 10
 
 
 @dataclass
@@ -57,7 +61,10 @@ class Runner:
         self._selections = selections
         self._workers = workers
         self._max_pixels = max_pixels
+        # Threads of its own: a selection must not take those that calls need for the store.
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="seedzoo-selection")
         self._queue: asyncio.Queue[str] = asyncio.Queue()
+        self._tries: Counter[str] = Counter()
         self._jobs: dict[str, _Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -77,6 +84,7 @@ class Runner:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._threads.shutdown)
 
     def submit(self, selection_id: str) -> None:
         """Queue a selection; one that is queued already stays where it is."""
@@ -119,12 +127,13 @@ class Runner:
             selection_id = await self._queue.get()
             job = self._jobs[selection_id]
             try:
-                await asyncio.to_thread(self._run, selection_id, job)
+                await asyncio.get_running_loop().run_in_executor(self._threads, self._run, selection_id, job)
             except NotFound:
                 _log.info("selection %s was deleted while it was worked on", selection_id)
             except ZooError as error:
-                # The store failed: the mark is still there, and the next start takes the selection up again.
-                _log.error("selection %s could not be recorded: %s", selection_id, error.message)
+                # The store failed. The mark is still there, so a restart would take the selection up as well.
+                _log.error("selection %s is tried again in %g s: %s", selection_id, _RETRY_S, error.message)
+                asyncio.get_running_loop().call_later(_RETRY_S, self.submit, selection_id)
             except Exception:  # noqa: BLE001  (a bug in one selection must not end the worker)
                 _log.exception("selection %s broke the runner's rules", selection_id)
             finally:
@@ -141,13 +150,18 @@ class Runner:
             if not self._closing:
                 self._selections.cancel(selection_id)
         except ZooError as error:
+            self._tries[selection_id] += 1
+            if isinstance(error, StoreError) and self._tries[selection_id] < _TRIES:
+                raise
             self._selections.fail(selection_id, error)
+            del self._tries[selection_id]
         except Exception:  # noqa: BLE001  (whoever asked must get an answer)
             _log.exception("selection %s failed", selection_id)
             unexpected = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
             self._selections.fail(selection_id, unexpected)
         else:
             self._selections.succeed(selection_id, report)
+            self._tries.pop(selection_id, None)
 
     def _evaluate(self, record: SelectionRecord, job: _Job) -> SelectionReport:
         request = record.request

@@ -81,8 +81,8 @@ def test_csv_and_label_map(served: Served, tmp_path: Path) -> None:
 
 
 def test_browsing(served: Served) -> None:
-    assert [family["name"] for family in served.json("families")] == ["fashion-cnn"]
-    assert len(served.json("variants", "fashion-cnn")) == 50
+    assert [family["name"] for family in served.json("families")["families"]] == ["fashion-cnn"]
+    assert len(served.json("variants", "fashion-cnn")["variants"]) == 50
     shown = served.zoo("show", "fashion-cnn").stdout
     for words in ("certified", "contrast-4", "jpeg", "in distribution"):
         assert words.lower() in shown.lower(), shown
@@ -211,7 +211,7 @@ def test_server_killed_in_the_middle_loses_nothing(start_server: Callable[..., S
     tenant = tmp_path / "store" / "tenants" / "default"
     queue, selections = tenant / "queue", tenant / "selections"
     deadline = time.monotonic() + 60
-    while len(list(selections.iterdir())) < 2:  # the second one has been accepted
+    while len(list(selections.glob("*"))) < 2:  # the second one has been accepted
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
@@ -220,10 +220,10 @@ def test_server_killed_in_the_middle_loses_nothing(start_server: Callable[..., S
     process.communicate()
     second = start_server("--store", str(tmp_path / "store"))
     deadline = time.monotonic() + 60
-    while any(queue.iterdir()):
+    while any(queue.glob("*")):
         assert time.monotonic() < deadline, "the selection was not taken up"
         time.sleep(0.05)
-    states = [json.loads(path.read_text())["state"] for path in selections.iterdir()]
+    states = [json.loads(path.read_text())["state"] for path in selections.glob("*")]
     assert states == ["succeeded", "succeeded"]
     again = second.json("select", "--data", MYDATA)
     assert again["scores"] == before["scores"]

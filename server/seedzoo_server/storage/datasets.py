@@ -69,15 +69,15 @@ class _PackIndex:
     places: tuple[_Place, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class DatasetState:
-    """A dataset with all descriptors and places known so far."""
+    """A dataset with all descriptors and places as they were at one moment; never changed, only replaced."""
 
     record: DatasetRecord
     items: dict[int, Item] = field(default_factory=dict)
     places: dict[int, tuple[str, _Place]] = field(default_factory=dict)
-    batches: set[str] = field(default_factory=set)
-    packs: set[str] = field(default_factory=set)
+    batches: frozenset[str] = frozenset()
+    packs: frozenset[str] = frozenset()
 
     @property
     def missing(self) -> list[int]:
@@ -157,29 +157,30 @@ class Datasets:
                 self._states.pop(dataset_id, None)
             raise unknown("ds", dataset_id) from error
         with self._lock:
-            state = self._states.get(dataset_id)
-            if state is None:
-                state = DatasetState(decode_json(raw, DatasetRecord, where=f"{prefix}/dataset.json"))
-                self._states[dataset_id] = state
-                while len(self._states) > _CACHED_DATASETS:
-                    self._states.popitem(last=False)
+            known = self._states.get(dataset_id)
+        if known is None:
+            known = DatasetState(decode_json(raw, DatasetRecord, where=f"{prefix}/dataset.json"))
+        state = self._with_new(prefix, known)
+        with self._lock:
+            self._states[dataset_id] = state
             self._states.move_to_end(dataset_id)
-            self._read_new(prefix, state)
-            return state
+            while len(self._states) > _CACHED_DATASETS:
+                self._states.popitem(last=False)
+        return state
 
-    def _read_new(self, prefix: str, state: DatasetState) -> None:
-        for info in self._store.list(f"{prefix}/items"):
-            if info.key not in state.batches:
-                batch = decode_json(self._store.get(info.key), tuple[Item, ...], where=info.key)
-                state.items.update({item.index: item for item in batch})
-                state.batches.add(info.key)
-        for info in self._store.list(f"{prefix}/packs"):
-            if info.key.endswith(".json") and info.key not in state.packs:
-                index = decode_json(self._store.get(info.key), _PackIndex, where=info.key)
-                pack = info.key.removesuffix(".json") + ".bin"
-                for place in index.places:
-                    state.places.setdefault(place.index, (pack, place))
-                state.packs.add(info.key)
+    def _with_new(self, prefix: str, known: DatasetState) -> DatasetState:
+        """The state with the batches and packs that were written since."""
+        items, places = dict(known.items), dict(known.places)
+        batches = {info.key for info in self._store.list(f"{prefix}/items")}
+        for key in sorted(batches - known.batches):
+            batch = decode_json(self._store.get(key), tuple[Item, ...], where=key)
+            items.update({item.index: item for item in batch})
+        packs = {info.key for info in self._store.list(f"{prefix}/packs") if info.key.endswith(".json")}
+        for key in sorted(packs - known.packs):
+            index = decode_json(self._store.get(key), _PackIndex, where=key)
+            for place in index.places:
+                places.setdefault(place.index, (key.removesuffix(".json") + ".bin", place))
+        return DatasetState(known.record, items, places, known.batches | batches, known.packs | packs)
 
     def append(self, dataset_id: str, items: Sequence[Item]) -> DatasetState:
         """Describe consecutive items; the same batch again changes nothing.
