@@ -31,7 +31,7 @@ zoo: $(VENV)/.test
 	cp -r build/fashion-cnn/bundle zoo/seedzoo/starter/fashion-cnn
 
 bench: $(VENV)/.test
-	$(BIN)/python bench/coverage.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/coverage.py --out docs/coverage.json --docs docs/statistics.md
 
 plots: $(VENV)/.test
 	$(BIN)/python tools/plot_spread.py

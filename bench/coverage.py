@@ -34,6 +34,7 @@ ALPHA = 0.05
 DELTA = 0.01
 SIZES = (100, 300, 1000)
 TASKS = ("cifar101_original", "cifar101_v4", "cifar101_v6", "imagenetv2-b-33")
+MARK = "<!-- bench/coverage.py writes what follows -->"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "selection-tasks"
 
 
@@ -209,6 +210,7 @@ def main() -> int:
     parser.add_argument("--n-boot", type=int, default=1000)
     parser.add_argument("--quick", action="store_true", help="30 repetitions, 400 bootstrap draws")
     parser.add_argument("--out", type=Path, help="write the cells as JSON here")
+    parser.add_argument("--docs", type=Path, help=f"replace what follows the line {MARK} of this file by the table")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"no selection tasks at {DATA}")
@@ -225,6 +227,9 @@ def main() -> int:
     if arguments.out:
         record = {"alpha": ALPHA, "delta": DELTA, "n_boot": n_boot, "cells": [asdict(cell) for cell in cells]}
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+    if arguments.docs:
+        kept = arguments.docs.read_text().partition(MARK)[0]
+        arguments.docs.write_text(f"{kept}{MARK}\n\n{table(cells)}\n\n{repetitions} repetitions, {n_boot} draws.\n")
     shortfalls = [line for cell in cells for line in cell.shortfalls()]
     for line in shortfalls:
         print(f"below nominal: {line}", file=sys.stderr)
