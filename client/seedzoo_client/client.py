@@ -195,6 +195,7 @@ class Client:
         *,
         family: str | None = None,
         label_map: LabelMap | None = None,
+        group: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> UploadedDataset:
         """Bring labelled images to the server; what it already has is not sent again.
@@ -203,13 +204,14 @@ class Client:
             data: Class folder, CSV file (``path,label``), or pairs of image path and class name.
             family: Whose classes the labels are; may be left out when one family fits.
             label_map: The user's class names to the task's, or a CSV, JSON or TOML file with them.
+            group: Column of the CSV file that says which images depend on each other (patient, video).
             progress: Called as the work moves on.
 
         Raises:
             DataError: The data cannot be used; says which file or class.
         """
         return in_background(
-            lambda show: self._upload(data, family, label_map, progress=show), progress=progress or ignore
+            lambda show: self._upload(data, family, label_map, group, progress=show), progress=progress or ignore
         )
 
     def select(
@@ -221,6 +223,7 @@ class Client:
         alpha: float = 0.05,
         delta: float = 0.01,
         label_map: LabelMap | None = None,
+        group: str | None = None,
         progress: ProgressCallback | None = None,
         request_id: str | None = None,
     ) -> SelectionReport:
@@ -235,6 +238,7 @@ class Client:
             alpha: One minus the coverage of the intervals and of the confidence set.
             delta: What counts as just as good, as a fraction (0.01 is one point).
             label_map: As in :meth:`upload`.
+            group: As in :meth:`upload`.
             progress: Called as the work moves on.
             request_id: Makes the call repeatable: the same id finds the same selection. Random when None.
 
@@ -251,7 +255,9 @@ class Client:
 
         def work(show: ProgressCallback) -> SelectionReport:
             uploaded = (
-                data if isinstance(data, UploadedDataset) else self._upload(data, family, label_map, progress=show)
+                data
+                if isinstance(data, UploadedDataset)
+                else self._upload(data, family, label_map, group, progress=show)
             )
             request = selection_pb2.StartSelectionRequest(
                 request_id=request_id or f"sel-{uuid.uuid4()}",
@@ -339,9 +345,15 @@ class Client:
         return path
 
     def _upload(
-        self, data: DataSource, family: str | None, label_map: LabelMap | None, *, progress: ProgressCallback
+        self,
+        data: DataSource,
+        family: str | None,
+        label_map: LabelMap | None,
+        group: str | None,
+        *,
+        progress: ProgressCallback,
     ) -> UploadedDataset:
-        chosen, dataset = self._bind(scan_source(data), family, label_map)
+        chosen, dataset = self._bind(scan_source(data, group=group), family, label_map)
         uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
         return uploader.upload(dataset, family=chosen, progress=progress)
 

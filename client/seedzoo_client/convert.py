@@ -14,6 +14,7 @@ from seedzoo.records import (
     CertificateEntry,
     ConditionAccuracy,
     Interval,
+    LabelDoubt,
     Preprocessing,
     SelectionReport,
     Task,
@@ -124,6 +125,10 @@ def selection_report(message: selection_pb2.SelectionReport) -> SelectionReport:
         evaluations=message.evaluations,
         seconds=message.seconds,
         selections_served=message.selections_served,
+        label_doubts=tuple(
+            LabelDoubt(doubt.index, doubt.label, doubt.called, doubt.share) for doubt in message.label_doubts
+        ),
+        n_groups=message.n_groups if message.HasField("n_groups") else None,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seedzoo.errors import DataError
+from seedzoo.errors import DataError, RequestError
 from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
 from seedzoo_client.scan import Example, Scan, check_files, scan_data, some_names
 
@@ -22,10 +22,11 @@ DataSource = str | os.PathLike[str] | Iterable[tuple[str | os.PathLike[str], str
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image: where it lies, and its class as an index; None without label."""
+    """One image: where it lies, its class as an index (None without label), and its group (None without one)."""
 
     path: Path
     label: int | None
+    group: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +72,15 @@ def open_dataset(data: DataSource, *, task_classes: Sequence[str], label_map: La
     return bind(scan_source(data), ClassMatcher(task_classes, label_map))
 
 
-def scan_source(data: DataSource) -> Scan:
-    """Find labelled examples without yet knowing the task.
+def scan_source(data: DataSource, *, group: str | None = None) -> Scan:
+    """Find labelled examples without yet knowing the task; ``group`` as in :func:`seedzoo_client.scan.scan_data`.
 
     Raises:
         DataError: As for :func:`open_dataset`.
     """
     if isinstance(data, str | os.PathLike):
-        return scan_data(data)
+        return scan_data(data, group=group)
+    _refuse_group(group, "pairs of path and class name")
     try:
         examples = tuple(Example(Path(path), label) for path, label in data)
     except (TypeError, ValueError) as error:
@@ -87,6 +89,13 @@ def scan_source(data: DataSource) -> Scan:
         raise DataError("the data have no items", reason="DATA_EMPTY")
     check_files(examples)
     return Scan(Path("the given items"), examples)
+
+
+def _refuse_group(group: str | None, what: str) -> None:
+    if group is not None:
+        raise RequestError(
+            f"{what} have no column {group!r}", hint="Give a CSV file with path,label and that column.", field="group"
+        )
 
 
 def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
@@ -103,8 +112,15 @@ def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
             stranger.hint = f"These look like splits, not classes: name one, --data {scan.source / chosen}."
         raise stranger
     index_of = {label: index for label in scan.labels if (index := matcher.index(label)) is not None}
+    # Numbers stand for the groups' names, which stay here as file names do.
+    group_of: dict[str, int] = {}
     items = tuple(
-        Item(example.path, None if example.label is None else index_of[example.label]) for example in scan.examples
+        Item(
+            example.path,
+            None if example.label is None else index_of[example.label],
+            None if example.group is None else group_of.setdefault(example.group, len(group_of)),
+        )
+        for example in scan.examples
     )
     counts = Counter(item.label for item in items)
     named = {name: counts[index] for index, name in enumerate(matcher.classes)}

@@ -31,6 +31,7 @@ class HashedItem:
     label: int | None
     sha256: bytes
     size: int
+    group: int | None = None
 
 
 def hash_items(dataset: LocalDataset, *, progress: Callable[[int], None]) -> tuple[HashedItem, ...]:
@@ -46,7 +47,7 @@ def hash_items(dataset: LocalDataset, *, progress: Callable[[int], None]) -> tup
     found = []
     for done, item in enumerate(dataset.items, start=1):
         digest, size = _hash_file(item.path)
-        found.append(HashedItem(item.path, item.label, digest, size))
+        found.append(HashedItem(item.path, item.label, digest, size, item.group))
         progress(done)
     return tuple(found)
 
@@ -82,11 +83,12 @@ def read_error(path: Path, error: OSError) -> DataError:
 
 
 def dataset_fingerprint(classes: Sequence[str], items: Sequence[HashedItem]) -> str:
-    """SHA-256 in hex over the classes and every item's hash and label, in order; file names do not enter."""
+    """SHA-256 in hex over the classes and every item's hash, label and group, in order; file names do not enter."""
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
     for item in items:
         digest.update(item.sha256)
         digest.update((-1 if item.label is None else item.label).to_bytes(4, "big", signed=True))
+        digest.update((-1 if item.group is None else item.group).to_bytes(4, "big", signed=True))
     return digest.hexdigest()
 
 

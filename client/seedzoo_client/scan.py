@@ -11,7 +11,7 @@ import csv
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from seedzoo.errors import DataError
@@ -36,6 +36,8 @@ class Example:
     label: str | None
     where: str = ""
     """Place of a CSV row, for messages."""
+    group: str | None = None
+    """Images of one group depend on each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,13 @@ def some_names(paths: Sequence[object]) -> str:
     return shorten([str(path) for path in paths], _NAMED)
 
 
-def scan_data(source: str | os.PathLike[str], *, unlabelled: bool = False) -> Scan:
+def scan_data(source: str | os.PathLike[str], *, unlabelled: bool = False, group: str | None = None) -> Scan:
     """Find the examples of a class folder or CSV file, in an order that depends on names only.
 
     Args:
         source: The folder, the CSV file, or, where ``unlabelled``, one image.
         unlabelled: Also take images that have no label.
+        group: Column of the CSV file that says which images depend on each other (patient, video).
 
     Raises:
         DataError: Nothing is there, or something that cannot be used; names it.
@@ -74,10 +77,16 @@ def scan_data(source: str | os.PathLike[str], *, unlabelled: bool = False) -> Sc
         raise _unreadable(path, error) from error
     except ValueError as error:
         raise DataError(f"{str(source)!r} is no file name: {error}") from error
+    if group is not None and path.suffix.lower() != ".csv":
+        raise DataError(
+            f"{path} has no column {group!r}: only a CSV file has columns",
+            hint="Give a CSV file with path,label and that column.",
+            reason="COLUMN_UNKNOWN",
+        )
     if stat.S_ISDIR(mode):
         scan = _scan_folder(path, unlabelled=unlabelled)
     elif path.suffix.lower() == ".csv":
-        scan = _scan_csv(path, unlabelled=unlabelled)
+        scan = _scan_csv(path, unlabelled=unlabelled, group=group)
     elif unlabelled and _looks_like_image(path):
         scan = Scan(path, (Example(path, None),))
     else:
@@ -176,7 +185,7 @@ def _looks_like_image(path: Path) -> bool:
     return head.startswith(_MAGIC)
 
 
-def _scan_csv(path: Path, *, unlabelled: bool) -> Scan:
+def _scan_csv(path: Path, *, unlabelled: bool, group: str | None) -> Scan:
     examples: list[Example] = []
     line = 1
     try:
@@ -186,18 +195,23 @@ def _scan_csv(path: Path, *, unlabelled: bool) -> Scan:
             # Spreadsheets in half of Europe write semicolons.
             delimiter = ";" if ";" in header_line and "," not in header_line else ","
             rows = csv.reader(file, delimiter=delimiter, strict=True)
-            header = [cell.strip().lower() for cell in next(rows, [])]
+            names = [cell.strip() for cell in next(rows, [])]
+            header = [name.lower() for name in names]
             needed = ("path",) if unlabelled and "label" not in header else ("path", "label")
             if not all(header.count(name) == 1 for name in needed):
                 raise DataError(
                     f"{path} must begin with the header path,label; it begins with {header_line.strip()[:80]!r}"
                 )
             columns = [header.index(name) for name in needed]
+            group_column = _column(names, group, path)
             for row in rows:
                 line = rows.line_num
                 if any(cell.strip() for cell in row):
                     where = f"{path}, line {line}"
-                    examples.append(_example(row, columns, folder=path.parent, where=where, unlabelled=unlabelled))
+                    example = _example(row, columns, folder=path.parent, where=where, unlabelled=unlabelled)
+                    if group_column is not None:
+                        example = replace(example, group=_group(row, group_column, where))
+                    examples.append(example)
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -207,6 +221,26 @@ def _scan_csv(path: Path, *, unlabelled: bool) -> Scan:
     if not examples:
         raise DataError(f"{path} names no images", reason="DATA_EMPTY")
     return Scan(path, tuple(examples), _check_repeats(examples))
+
+
+def _column(names: Sequence[str], wanted: str | None, path: Path) -> int | None:
+    if wanted is None:
+        return None
+    if names.count(wanted) != 1:
+        raise DataError(
+            f"{path} has no column {wanted!r}; it has {', '.join(names)}"
+            if wanted not in names
+            else f"{path} has the column {wanted!r} more than once",
+            reason="COLUMN_UNKNOWN",
+        )
+    return names.index(wanted)
+
+
+def _group(row: Sequence[str], column: int, where: str) -> str:
+    value = row[column].strip() if column < len(row) else ""
+    if not value:
+        raise DataError(f"{where}: no group", hint="Every row needs one; give lone images names of their own.")
+    return value
 
 
 def _example(row: Sequence[str], columns: Sequence[int], *, folder: Path, where: str, unlabelled: bool) -> Example:

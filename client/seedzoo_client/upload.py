@@ -88,7 +88,9 @@ class Uploader:
     def _describe(self, dataset_id: str, items: Sequence[HashedItem]) -> None:
         for start in range(0, len(items), _BATCH):
             batch = [
-                dataset_pb2.ItemDescriptor(index=index, sha256=item.sha256, size=item.size, label=item.label)
+                dataset_pb2.ItemDescriptor(
+                    index=index, sha256=item.sha256, size=item.size, label=item.label, group=item.group
+                )
                 for index, item in enumerate(items[start : start + _BATCH], start=start)
             ]
             request = dataset_pb2.AppendItemsRequest(dataset_id=dataset_id, items=batch)

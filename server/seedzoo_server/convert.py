@@ -98,7 +98,7 @@ def report_message(report: records.SelectionReport) -> selection_pb2.SelectionRe
         for name in (
             "family", "release", "recommended", "model_sha256", "model_size", "objective", "n_examples", "alpha",
             "delta", "candidates", "p_within", "detectable", "labels_to_separate", "reason", "class_counts", "warnings",
-            "evaluations", "seconds", "selections_served",
+            "evaluations", "seconds", "selections_served", "n_groups",
         )
     }  # fmt: skip
     return selection_pb2.SelectionReport(
@@ -120,4 +120,5 @@ def report_message(report: records.SelectionReport) -> selection_pb2.SelectionRe
             for score in report.scores
         ],
         profile=[selection_pb2.ConditionAccuracy(**asdict(row)) for row in report.profile],
+        label_doubts=[selection_pb2.LabelDoubt(**asdict(doubt)) for doubt in report.label_doubts],
     )

@@ -72,6 +72,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 sha256=item.sha256.hex(),
                 size=item.size,
                 label=item.label if item.HasField("label") else -1,
+                group=item.group if item.HasField("group") else -1,
             )
             for item in request.items
         ]

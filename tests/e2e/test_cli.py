@@ -75,7 +75,11 @@ def test_csv_and_label_map(served: Served, tmp_path: Path) -> None:
     assert "trouser" in error  # says which names the task has
     assert "--label-map" in error
     names.write_text("theirs,ours\nmy-bag,bag\nmy-sandal,sandal\n")
+    grouped = served.json("select", "--data", listing, "--label-map", names, "--group", "camera")
+    assert grouped["n_groups"] == 1
+    assert "no column" in served.fails("select", "--data", listing, "--label-map", names, "--group", "patient", code=3)
     report = served.json("select", "--data", listing, "--label-map", names)
+    assert report["n_groups"] is None
     assert report["n_examples"] == 60
     assert any("no examples of" in warning for warning in report["warnings"])
 

@@ -100,7 +100,11 @@ def classes_of(channel: grpc.Channel) -> list[str]:
 
 
 def describe(
-    channel: grpc.Channel, items: list[tuple[bytes, int]], *, request_id: str | None = None
+    channel: grpc.Channel,
+    items: list[tuple[bytes, int]],
+    *,
+    request_id: str | None = None,
+    groups: list[int] | None = None,
 ) -> dataset_pb2.Dataset:
     stub = dataset_pb2_grpc.DatasetServiceStub(channel)
     dataset = stub.CreateDataset(
@@ -114,13 +118,38 @@ def describe(
                 dataset_id=dataset.id,
                 items=[
                     dataset_pb2.ItemDescriptor(
-                        index=start + offset, sha256=hashlib.sha256(raw).digest(), size=len(raw), label=label
+                        index=start + offset,
+                        sha256=hashlib.sha256(raw).digest(),
+                        size=len(raw),
+                        label=label,
+                        group=None if groups is None else groups[start + offset],
                     )
                     for offset, (raw, label) in enumerate(items[start : start + 1000])
                 ],
             )
         )
     return stub.GetDataset(dataset_pb2.GetDatasetRequest(dataset_id=dataset.id))
+
+
+def test_groups_widen_the_intervals(channel: grpc.Channel) -> None:
+    """Each image four times, said to be one group: the same answer as each once, not twice as sure."""
+    single = examples(channel)
+    once = select(channel, upload(channel, single)).report
+    repeated = [item for item in single for _ in range(4)]
+    naive = select(channel, upload(channel, repeated)).report
+    dataset = describe(channel, repeated, groups=[index // 4 for index in range(len(repeated))])
+    dataset_pb2_grpc.DatasetServiceStub(channel).UploadItems(
+        pieces(dataset.id, list(enumerate(raw for raw, _ in repeated)))
+    )
+    grouped = select(channel, dataset.id).report
+
+    def width(report: selection_pb2.SelectionReport) -> float:
+        return report.accuracy.high - report.accuracy.low
+
+    assert grouped.n_groups == len(single)
+    assert not naive.HasField("n_groups")
+    assert width(naive) < 0.7 * width(once)
+    assert width(grouped) == pytest.approx(width(once), rel=0.25)
 
 
 def pieces(

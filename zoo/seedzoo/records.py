@@ -18,6 +18,7 @@ __all__ = [
     "Family",
     "FileEntry",
     "Interval",
+    "LabelDoubt",
     "Preprocessing",
     "ProgressUpdate",
     "Release",
@@ -232,6 +233,17 @@ class ProgressUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelDoubt:
+    """An example that nearly all variants put into one other class than its label."""
+
+    index: int
+    label: str
+    called: str
+    share: float
+    """Share of the variants that call it so."""
+
+
+@dataclass(frozen=True, slots=True)
 class SelectionReport:
     """The answer: which variant, how sure, what else ties, what it gains, and what to be careful about."""
 
@@ -264,3 +276,7 @@ class SelectionReport:
     seconds: float
     selections_served: int
     """How many selections this dataset has served, this one included."""
+    label_doubts: tuple[LabelDoubt, ...] = ()
+    """Probably wrong labels, or images that the whole family gets wrong; the clearest first."""
+    n_groups: int | None = None
+    """Independent groups that the examples form; None where every example counts for itself."""

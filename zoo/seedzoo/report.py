@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from seedzoo.records import (
     ConditionAccuracy,
     Family,
     Interval,
+    LabelDoubt,
     Release,
     SelectionReport,
     VariantScore,
@@ -24,6 +26,9 @@ from seedzoo.stress.table import ProfileTable
 __all__ = ["Notes", "Scores", "make_report"]
 
 _FEW_EXAMPLES = 100
+_FEWEST_JUDGES = 5
+_AGREEMENT = 0.9
+_MOST_DOUBTS = 50
 
 
 @dataclass
@@ -36,10 +41,15 @@ class Notes:
 
 @dataclass(frozen=True)
 class Scores:
-    """Correctness bool ``[n, M]`` and the accuracy of the plain ensemble."""
+    """What M variants did on n examples."""
 
+    predicted: NDArray[np.int32]
+    """Classes ``[n, M]``."""
     correct: NDArray[np.bool_]
+    """``[n, M]``."""
     ensemble_accuracy: float
+    n_groups: int | None = None
+    """Independent groups, where examples depend on each other."""
 
 
 def make_report(
@@ -95,6 +105,37 @@ def make_report(
         evaluations=int(scores.correct.size),
         seconds=seconds,
         selections_served=selections_served,
+        label_doubts=label_doubts(scores.predicted, labels, family.task.classes),
+        n_groups=scores.n_groups,
+    )
+
+
+def label_doubts(
+    predicted: NDArray[np.int32], labels: NDArray[np.int64], classes: Sequence[str]
+) -> tuple[LabelDoubt, ...]:
+    """Examples that at least nine of ten variants put into one and the same other class, the clearest first.
+
+    Args:
+        predicted: int ``[n, M]``.
+        labels: int64 ``[n]``.
+        classes: Class names.
+
+    Returns:
+        At most 50; none for fewer than five variants, whose agreement says little.
+    """
+    members = predicted.shape[1]
+    if members < _FEWEST_JUDGES:
+        return ()
+    votes = np.stack([(predicted == index).sum(axis=1) for index in range(len(classes))], axis=1)
+    called = votes.argmax(axis=1)
+    share = votes.max(axis=1) / members
+    doubted = np.flatnonzero((called != labels) & (share >= _AGREEMENT))
+    clearest = doubted[np.argsort(-share[doubted], kind="stable")][:_MOST_DOUBTS]
+    return tuple(
+        LabelDoubt(
+            index=int(index), label=classes[labels[index]], called=classes[called[index]], share=float(share[index])
+        )
+        for index in clearest
     )
 
 

@@ -38,6 +38,11 @@ class Examples(Protocol):
         """Class index of each example ``[n]``; -1 for an unlabelled one."""
         ...
 
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Group of each example ``[n]``: those of one group depend on each other. None where all are independent."""
+        ...
+
     def read(self, start: int, stop: int) -> list[bytes]:
         """File contents of the examples ``start`` to ``stop - 1``."""
         ...
@@ -124,12 +129,15 @@ def run_selection(
             leader = family.variants[int(right.argmax())].tag
             on_progress(ProgressUpdate(SelectionPhase.EVALUATING, seen, total, len(loaders), f"{family.name}/{leader}"))
     on_progress(ProgressUpdate(SelectionPhase.CHOOSING, total, total, len(loaders)))
-    correct = accuracy_scores(np.concatenate(predicted), labels)
+    called = np.concatenate(predicted)
+    correct = accuracy_scores(called, labels)
+    groups = examples.groups
     held_out = np.array([variant.held_out_accuracy for variant in family.variants])
     choice = choose(
         correct,
         alpha=settings.alpha,
         delta=settings.delta,
+        groups=groups,
         baselines={"ensemble": np.concatenate(ensemble) == labels},
         reference=int(held_out.argmax()),
         order=held_out,
@@ -139,7 +147,12 @@ def run_selection(
         family=family,
         release=release,
         choice=choice,
-        scores=Scores(correct=correct, ensemble_accuracy=float((np.concatenate(ensemble) == labels).mean())),
+        scores=Scores(
+            predicted=called,
+            correct=correct,
+            ensemble_accuracy=float((np.concatenate(ensemble) == labels).mean()),
+            n_groups=None if groups is None else len(np.unique(groups)),
+        ),
         labels=labels,
         objective=settings.objective,
         profile=profile,

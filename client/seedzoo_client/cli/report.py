@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -16,6 +16,7 @@ from seedzoo_client.cli.text import about, count, level, listing, paragraph, per
 __all__ = ["render_report"]
 
 _PROFILE_ROWS = 5
+_DOUBT_ROWS = 5
 _LONGEST_TAG = 6
 _COMPARED = {
     "family_mean": "a random variant",
@@ -24,13 +25,14 @@ _COMPARED = {
 }
 
 
-def render_report(report: SelectionReport) -> Group:
-    """Lay out a report for at most 80 columns."""
+def render_report(report: SelectionReport, *, paths: Sequence[object] = ()) -> Group:
+    """Lay out a report for at most 80 columns; ``paths`` names the images by index."""
     parts: list[RenderableType] = list(_headline(report))
     for title, lines in (
         ("How sure is this?", list(_certainty(report))),
         (f"What it gains on your images ({level(report.alpha)} intervals)", list(_gains(report))),
         ("Where it differs from its family (stored stress tests)", list(_profile(report))),
+        ("Labels to check", list(_doubts(report, paths))),
         ("Mind", [paragraph(warning, lead="- ") for warning in _warnings(report)]),
     ):
         if lines:
@@ -46,9 +48,11 @@ def _headline(report: SelectionReport) -> Iterator[RenderableType]:
     tied = len(report.candidates) > 1
     yield Text.assemble(("Use ", "bold"), (plain(report.recommended), "bold green"))
     accuracy = report.accuracy
+    grouped = f" in {report.n_groups:,} independent groups" if report.n_groups is not None else ""
     yield Padding(
         paragraph(
-            f"{percent(accuracy.estimate)} right on your {count(report.n_examples, 'image')}; on more like them "
+            f"{percent(accuracy.estimate)} right on your {count(report.n_examples, 'image')}{grouped}; "
+            f"on more like them "
             f"{_range(accuracy)} ({level(report.alpha)} interval)."
             + (" Other variants may be as good, see below." if tied else "")
         ),
@@ -140,6 +144,23 @@ def _profile(report: SelectionReport) -> Iterator[RenderableType]:
 
 def _deviation(row: ConditionAccuracy) -> float:
     return abs(row.accuracy - row.family_mean)
+
+
+def _doubts(report: SelectionReport, paths: Sequence[object]) -> Iterator[RenderableType]:
+    doubts = report.label_doubts
+    if not doubts:
+        return
+    yield paragraph(
+        f"{count(len(doubts), 'image')} that nearly all variants call another class: a wrong label, "
+        "or an image that the whole family gets wrong. All of them were counted."
+    )
+    for doubt in doubts[:_DOUBT_ROWS]:
+        name = plain(paths[doubt.index]) if doubt.index < len(paths) else f"image {doubt.index}"
+        # A path that is cut cannot be opened; the terminal wraps it.
+        line = f"- {name}: labelled {plain(doubt.label)}, {100 * doubt.share:.0f} % say {plain(doubt.called)}"
+        yield Text(line, overflow="fold")
+    if len(doubts) > _DOUBT_ROWS:
+        yield paragraph(f"{len(doubts) - _DOUBT_ROWS} more: --json lists them all.")
 
 
 def _warnings(report: SelectionReport) -> list[str]:

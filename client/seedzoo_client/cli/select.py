@@ -32,6 +32,7 @@ the same command goes on with what is uploaded already.
 )
 @click.option("--family", help="Which family to choose from, where several fit the data.")
 @click.option("--label-map", type=click.Path(path_type=Path), help="CSV, JSON or TOML: your class names to the task's.")
+@click.option("--group", metavar="COLUMN", help="CSV column: images with the same value depend on each other.")
 @click.option("--objective", default="accuracy", show_default=True, help="What to maximise.")
 @click.option("--alpha", default=0.05, show_default=True, help="1 - coverage of the intervals.")
 @click.option("--delta", default=0.01, show_default=True, help="What counts as just as good; 0.01 is one point.")
@@ -40,6 +41,7 @@ def select(
     data: Path,
     family: str | None,
     label_map: Path | None,
+    group: str | None,
     objective: str,
     alpha: float,
     delta: float,
@@ -51,19 +53,22 @@ def select(
         if not 0 < value < 1:
             raise RequestError(f"--{name} must lie between 0 and 1, not {value:g}", field=name)
     # What is wrong with the data needs no server to be told.
-    scan_data(data)
+    scan_data(data, group=group)
     with open_client(server) as client:
         kept = "what is uploaded stays on the server"
         hint = "Run the same command again: it goes on from there."
         with console.resumable(kept, hint=hint), progress_bar(console) as show:
-            uploaded = client.upload(data, family=family, label_map=label_map, progress=show)
+            uploaded = client.upload(data, family=family, label_map=label_map, group=group, progress=show)
             for note in uploaded.local.notes:
                 console.note(note)
             for warning in uploaded.warnings:
                 console.warn(warning)
             report = client.select(uploaded, objective=objective, alpha=alpha, delta=delta, progress=show)
     document = {**to_plain_data(report), "dataset_id": uploaded.id, "data_warnings": list(uploaded.warnings)}
-    console.result(document, render_report(report))
+    paths = [item.path for item in uploaded.local.items]
+    for doubt in document["label_doubts"]:
+        doubt["path"] = str(paths[doubt["index"]])
+    console.result(document, render_report(report, paths=paths))
     name = plain(report.recommended)
     console.note(
         f"{report.evaluations:,} predictions in {report.seconds:.1f} s; "

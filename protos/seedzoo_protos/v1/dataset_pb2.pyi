@@ -83,6 +83,7 @@ class ItemDescriptor(google.protobuf.message.Message):
     SHA256_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     index: builtins.int
     """0 to item_count - 1."""
     sha256: builtins.bytes
@@ -90,6 +91,8 @@ class ItemDescriptor(google.protobuf.message.Message):
     size: builtins.int
     label: builtins.int
     """Index into the dataset's classes; absent for an item without label."""
+    group: builtins.int
+    """Items with the same group depend on each other (one patient, one video); absent for an independent item."""
     def __init__(
         self,
         *,
@@ -97,9 +100,13 @@ class ItemDescriptor(google.protobuf.message.Message):
         sha256: builtins.bytes = ...,
         size: builtins.int = ...,
         label: builtins.int | None = ...,
+        group: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_label", b"_label", "label", b"label"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_label", b"_label", "index", b"index", "label", b"label", "sha256", b"sha256", "size", b"size"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group", b"_group", "_label", b"_label", "group", b"group", "label", b"label"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group", b"_group", "_label", b"_label", "group", b"group", "index", b"index", "label", b"label", "sha256", b"sha256", "size", b"size"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group", b"_group"]) -> typing.Literal["group"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_label", b"_label"]) -> typing.Literal["label"] | None: ...
 
 global___ItemDescriptor = ItemDescriptor

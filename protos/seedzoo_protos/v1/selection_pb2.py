@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!seedzoo_protos/v1/selection.proto\x12\nseedzoo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x08Progress\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.seedzoo.v1.SelectionPhase\x12\x15\n\rexamples_seen\x18\x02 \x01(\x03\x12\x16\n\x0e\x65xamples_total\x18\x03 \x01(\x03\x12\x18\n\x10variants_in_race\x18\x04 \x01(\x05\x12\x0e\n\x06leader\x18\x05 \x01(\t\"7\n\x08Interval\x12\x10\n\x08\x65stimate\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"^\n\x08\x42\x61seline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01\x12\"\n\x04gain\x18\x04 \x01(\x0b\x32\x14.seedzoo.v1.Interval\"u\n\x0cVariantScore\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12&\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x0b\x32\x14.seedzoo.v1.Interval\x12\x11\n\tcandidate\x18\x03 \x01(\x08\x12\x19\n\x11held_out_accuracy\x18\x04 \x01(\x01\"`\n\x11\x43onditionAccuracy\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x01\x12\x13\n\x0b\x66\x61mily_mean\x18\x03 \x01(\x01\x12\x11\n\tfamily_sd\x18\x04 \x01(\x01\"\xae\x05\n\x0fSelectionReport\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x13\n\x0brecommended\x18\x03 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x04 \x01(\t\x12\x12\n\nmodel_size\x18\x05 \x01(\x03\x12\x11\n\tobjective\x18\x06 \x01(\t\x12\x12\n\nn_examples\x18\x07 \x01(\x03\x12\r\n\x05\x61lpha\x18\x08 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\t \x01(\x01\x12&\n\x08\x61\x63\x63uracy\x18\n \x01(\x0b\x32\x14.seedzoo.v1.Interval\x12\x12\n\ncandidates\x18\x0b \x03(\t\x12\x10\n\x08p_within\x18\x0c \x01(\x01\x12\x12\n\ndetectable\x18\r \x01(\x01\x12\x1f\n\x12labels_to_separate\x18\x0e \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x0f \x01(\t\x12\'\n\tbaselines\x18\x10 \x03(\x0b\x32\x14.seedzoo.v1.Baseline\x12(\n\x06scores\x18\x11 \x03(\x0b\x32\x18.seedzoo.v1.VariantScore\x12.\n\x07profile\x18\x12 \x03(\x0b\x32\x1d.seedzoo.v1.ConditionAccuracy\x12\x42\n\x0c\x63lass_counts\x18\x13 \x03(\x0b\x32,.seedzoo.v1.SelectionReport.ClassCountsEntry\x12\x10\n\x08warnings\x18\x14 \x03(\t\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x03\x12\x0f\n\x07seconds\x18\x16 \x01(\x01\x12\x19\n\x11selections_served\x18\x17 \x01(\x05\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x15\n\x13_labels_to_separate\"+\n\tItemFault\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0f\n\x07message\x18\x02 \x01(\t\"s\n\x0eSelectionError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12$\n\x05items\x18\x04 \x03(\x0b\x32\x15.seedzoo.v1.ItemFault\x12\x0c\n\x04kind\x18\x05 \x01(\t\"\xdf\x02\n\tSelection\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x07 \x01(\x01\x12)\n\x05state\x18\x08 \x01(\x0e\x32\x1a.seedzoo.v1.SelectionState\x12)\n\x05\x65rror\x18\t \x01(\x0b\x32\x1a.seedzoo.v1.SelectionError\x12+\n\x06report\x18\n \x01(\x0b\x32\x1b.seedzoo.v1.SelectionReport\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x15StartSelectionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x11\n\tobjective\x18\x04 \x01(\t\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x06 \x01(\x01\"-\n\x15WatchSelectionRequest\x12\x14\n\x0cselection_id\x18\x01 \x01(\t\"j\n\x16WatchSelectionResponse\x12&\n\x08progress\x18\x01 \x01(\x0b\x32\x14.seedzoo.v1.Progress\x12(\n\tselection\x18\x02 \x01(\x0b\x32\x15.seedzoo.v1.Selection\"+\n\x13GetSelectionRequest\x12\x14\n\x0cselection_id\x18\x01 \x01(\t\">\n\x15ListSelectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x16ListSelectionsResponse\x12)\n\nselections\x18\x01 \x03(\x0b\x32\x15.seedzoo.v1.Selection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x16\x43\x61ncelSelectionRequest\x12\x14\n\x0cselection_id\x18\x01 \x01(\t*\xc5\x01\n\x0eSelectionState\x12\x1f\n\x1bSELECTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SELECTION_STATE_PENDING\x10\x01\x12\x1b\n\x17SELECTION_STATE_RUNNING\x10\x02\x12\x1d\n\x19SELECTION_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16SELECTION_STATE_FAILED\x10\x04\x12\x1d\n\x19SELECTION_STATE_CANCELLED\x10\x05*\xc2\x01\n\x0eSelectionPhase\x12\x1f\n\x1bSELECTION_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SELECTION_PHASE_QUEUED\x10\x01\x12\x1b\n\x17SELECTION_PHASE_LOADING\x10\x02\x12\x1e\n\x1aSELECTION_PHASE_EVALUATING\x10\x03\x12\x1c\n\x18SELECTION_PHASE_CHOOSING\x10\x04\x12\x18\n\x14SELECTION_PHASE_DONE\x10\x05\x32\xa8\x03\n\x10SelectionService\x12J\n\x0eStartSelection\x12!.seedzoo.v1.StartSelectionRequest\x1a\x15.seedzoo.v1.Selection\x12Y\n\x0eWatchSelection\x12!.seedzoo.v1.WatchSelectionRequest\x1a\".seedzoo.v1.WatchSelectionResponse0\x01\x12\x46\n\x0cGetSelection\x12\x1f.seedzoo.v1.GetSelectionRequest\x1a\x15.seedzoo.v1.Selection\x12W\n\x0eListSelections\x12!.seedzoo.v1.ListSelectionsRequest\x1a\".seedzoo.v1.ListSelectionsResponse\x12L\n\x0f\x43\x61ncelSelection\x12\".seedzoo.v1.CancelSelectionRequest\x1a\x15.seedzoo.v1.Selectionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!seedzoo_protos/v1/selection.proto\x12\nseedzoo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x08Progress\x12)\n\x05phase\x18\x01 \x01(\x0e\x32\x1a.seedzoo.v1.SelectionPhase\x12\x15\n\rexamples_seen\x18\x02 \x01(\x03\x12\x16\n\x0e\x65xamples_total\x18\x03 \x01(\x03\x12\x18\n\x10variants_in_race\x18\x04 \x01(\x05\x12\x0e\n\x06leader\x18\x05 \x01(\t\"7\n\x08Interval\x12\x10\n\x08\x65stimate\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"^\n\x08\x42\x61seline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01\x12\"\n\x04gain\x18\x04 \x01(\x0b\x32\x14.seedzoo.v1.Interval\"u\n\x0cVariantScore\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12&\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x0b\x32\x14.seedzoo.v1.Interval\x12\x11\n\tcandidate\x18\x03 \x01(\x08\x12\x19\n\x11held_out_accuracy\x18\x04 \x01(\x01\"`\n\x11\x43onditionAccuracy\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x01\x12\x13\n\x0b\x66\x61mily_mean\x18\x03 \x01(\x01\x12\x11\n\tfamily_sd\x18\x04 \x01(\x01\"I\n\nLabelDoubt\x12\r\n\x05index\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x03 \x01(\t\x12\r\n\x05share\x18\x04 \x01(\x01\"\x80\x06\n\x0fSelectionReport\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x13\n\x0brecommended\x18\x03 \x01(\t\x12\x14\n\x0cmodel_sha256\x18\x04 \x01(\t\x12\x12\n\nmodel_size\x18\x05 \x01(\x03\x12\x11\n\tobjective\x18\x06 \x01(\t\x12\x12\n\nn_examples\x18\x07 \x01(\x03\x12\r\n\x05\x61lpha\x18\x08 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\t \x01(\x01\x12&\n\x08\x61\x63\x63uracy\x18\n \x01(\x0b\x32\x14.seedzoo.v1.Interval\x12\x12\n\ncandidates\x18\x0b \x03(\t\x12\x10\n\x08p_within\x18\x0c \x01(\x01\x12\x12\n\ndetectable\x18\r \x01(\x01\x12\x1f\n\x12labels_to_separate\x18\x0e \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x0f \x01(\t\x12\'\n\tbaselines\x18\x10 \x03(\x0b\x32\x14.seedzoo.v1.Baseline\x12(\n\x06scores\x18\x11 \x03(\x0b\x32\x18.seedzoo.v1.VariantScore\x12.\n\x07profile\x18\x12 \x03(\x0b\x32\x1d.seedzoo.v1.ConditionAccuracy\x12\x42\n\x0c\x63lass_counts\x18\x13 \x03(\x0b\x32,.seedzoo.v1.SelectionReport.ClassCountsEntry\x12\x10\n\x08warnings\x18\x14 \x03(\t\x12\x13\n\x0b\x65valuations\x18\x15 \x01(\x03\x12\x0f\n\x07seconds\x18\x16 \x01(\x01\x12\x19\n\x11selections_served\x18\x17 \x01(\x05\x12,\n\x0clabel_doubts\x18\x18 \x03(\x0b\x32\x16.seedzoo.v1.LabelDoubt\x12\x15\n\x08n_groups\x18\x19 \x01(\x03H\x01\x88\x01\x01\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x15\n\x13_labels_to_separateB\x0b\n\t_n_groups\"+\n\tItemFault\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0f\n\x07message\x18\x02 \x01(\t\"s\n\x0eSelectionError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12$\n\x05items\x18\x04 \x03(\x0b\x32\x15.seedzoo.v1.ItemFault\x12\x0c\n\x04kind\x18\x05 \x01(\t\"\xdf\x02\n\tSelection\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x11\n\tobjective\x18\x05 \x01(\t\x12\r\n\x05\x61lpha\x18\x06 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x07 \x01(\x01\x12)\n\x05state\x18\x08 \x01(\x0e\x32\x1a.seedzoo.v1.SelectionState\x12)\n\x05\x65rror\x18\t \x01(\x0b\x32\x1a.seedzoo.v1.SelectionError\x12+\n\x06report\x18\n \x01(\x0b\x32\x1b.seedzoo.v1.SelectionReport\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x01\n\x15StartSelectionRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\ndataset_id\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x11\n\tobjective\x18\x04 \x01(\t\x12\r\n\x05\x61lpha\x18\x05 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x06 \x01(\x01\"-\n\x15WatchSelectionRequest\x12\x14\n\x0cselection_id\x18\x01 \x01(\t\"j\n\x16WatchSelectionResponse\x12&\n\x08progress\x18\x01 \x01(\x0b\x32\x14.seedzoo.v1.Progress\x12(\n\tselection\x18\x02 \x01(\x0b\x32\x15.seedzoo.v1.Selection\"+\n\x13GetSelectionRequest\x12\x14\n\x0cselection_id\x18\x01 \x01(\t\">\n\x15ListSelectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\\\n\x16ListSelectionsResponse\x12)\n\nselections\x18\x01 \x03(\x0b\x32\x15.seedzoo.v1.Selection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x16\x43\x61ncelSelectionRequest\x12\x14\n\x0cselection_id\x18\x01 \x01(\t*\xc5\x01\n\x0eSelectionState\x12\x1f\n\x1bSELECTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SELECTION_STATE_PENDING\x10\x01\x12\x1b\n\x17SELECTION_STATE_RUNNING\x10\x02\x12\x1d\n\x19SELECTION_STATE_SUCCEEDED\x10\x03\x12\x1a\n\x16SELECTION_STATE_FAILED\x10\x04\x12\x1d\n\x19SELECTION_STATE_CANCELLED\x10\x05*\xc2\x01\n\x0eSelectionPhase\x12\x1f\n\x1bSELECTION_PHASE_UNSPECIFIED\x10\x00\x12\x1a\n\x16SELECTION_PHASE_QUEUED\x10\x01\x12\x1b\n\x17SELECTION_PHASE_LOADING\x10\x02\x12\x1e\n\x1aSELECTION_PHASE_EVALUATING\x10\x03\x12\x1c\n\x18SELECTION_PHASE_CHOOSING\x10\x04\x12\x18\n\x14SELECTION_PHASE_DONE\x10\x05\x32\xa8\x03\n\x10SelectionService\x12J\n\x0eStartSelection\x12!.seedzoo.v1.StartSelectionRequest\x1a\x15.seedzoo.v1.Selection\x12Y\n\x0eWatchSelection\x12!.seedzoo.v1.WatchSelectionRequest\x1a\".seedzoo.v1.WatchSelectionResponse0\x01\x12\x46\n\x0cGetSelection\x12\x1f.seedzoo.v1.GetSelectionRequest\x1a\x15.seedzoo.v1.Selection\x12W\n\x0eListSelections\x12!.seedzoo.v1.ListSelectionsRequest\x1a\".seedzoo.v1.ListSelectionsResponse\x12L\n\x0f\x43\x61ncelSelection\x12\".seedzoo.v1.CancelSelectionRequest\x1a\x15.seedzoo.v1.Selectionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SELECTIONREPORT_CLASSCOUNTSENTRY']._loaded_options = None
   _globals['_SELECTIONREPORT_CLASSCOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_SELECTIONSTATE']._serialized_start=2340
-  _globals['_SELECTIONSTATE']._serialized_end=2537
-  _globals['_SELECTIONPHASE']._serialized_start=2540
-  _globals['_SELECTIONPHASE']._serialized_end=2734
+  _globals['_SELECTIONSTATE']._serialized_start=2497
+  _globals['_SELECTIONSTATE']._serialized_end=2694
+  _globals['_SELECTIONPHASE']._serialized_start=2697
+  _globals['_SELECTIONPHASE']._serialized_end=2891
   _globals['_PROGRESS']._serialized_start=83
   _globals['_PROGRESS']._serialized_end=225
   _globals['_INTERVAL']._serialized_start=227
@@ -48,30 +48,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VARIANTSCORE']._serialized_end=497
   _globals['_CONDITIONACCURACY']._serialized_start=499
   _globals['_CONDITIONACCURACY']._serialized_end=595
-  _globals['_SELECTIONREPORT']._serialized_start=598
-  _globals['_SELECTIONREPORT']._serialized_end=1284
-  _globals['_SELECTIONREPORT_CLASSCOUNTSENTRY']._serialized_start=1211
-  _globals['_SELECTIONREPORT_CLASSCOUNTSENTRY']._serialized_end=1261
-  _globals['_ITEMFAULT']._serialized_start=1286
-  _globals['_ITEMFAULT']._serialized_end=1329
-  _globals['_SELECTIONERROR']._serialized_start=1331
-  _globals['_SELECTIONERROR']._serialized_end=1446
-  _globals['_SELECTION']._serialized_start=1449
-  _globals['_SELECTION']._serialized_end=1800
-  _globals['_STARTSELECTIONREQUEST']._serialized_start=1803
-  _globals['_STARTSELECTIONREQUEST']._serialized_end=1931
-  _globals['_WATCHSELECTIONREQUEST']._serialized_start=1933
-  _globals['_WATCHSELECTIONREQUEST']._serialized_end=1978
-  _globals['_WATCHSELECTIONRESPONSE']._serialized_start=1980
-  _globals['_WATCHSELECTIONRESPONSE']._serialized_end=2086
-  _globals['_GETSELECTIONREQUEST']._serialized_start=2088
-  _globals['_GETSELECTIONREQUEST']._serialized_end=2131
-  _globals['_LISTSELECTIONSREQUEST']._serialized_start=2133
-  _globals['_LISTSELECTIONSREQUEST']._serialized_end=2195
-  _globals['_LISTSELECTIONSRESPONSE']._serialized_start=2197
-  _globals['_LISTSELECTIONSRESPONSE']._serialized_end=2289
-  _globals['_CANCELSELECTIONREQUEST']._serialized_start=2291
-  _globals['_CANCELSELECTIONREQUEST']._serialized_end=2337
-  _globals['_SELECTIONSERVICE']._serialized_start=2737
-  _globals['_SELECTIONSERVICE']._serialized_end=3161
+  _globals['_LABELDOUBT']._serialized_start=597
+  _globals['_LABELDOUBT']._serialized_end=670
+  _globals['_SELECTIONREPORT']._serialized_start=673
+  _globals['_SELECTIONREPORT']._serialized_end=1441
+  _globals['_SELECTIONREPORT_CLASSCOUNTSENTRY']._serialized_start=1355
+  _globals['_SELECTIONREPORT_CLASSCOUNTSENTRY']._serialized_end=1405
+  _globals['_ITEMFAULT']._serialized_start=1443
+  _globals['_ITEMFAULT']._serialized_end=1486
+  _globals['_SELECTIONERROR']._serialized_start=1488
+  _globals['_SELECTIONERROR']._serialized_end=1603
+  _globals['_SELECTION']._serialized_start=1606
+  _globals['_SELECTION']._serialized_end=1957
+  _globals['_STARTSELECTIONREQUEST']._serialized_start=1960
+  _globals['_STARTSELECTIONREQUEST']._serialized_end=2088
+  _globals['_WATCHSELECTIONREQUEST']._serialized_start=2090
+  _globals['_WATCHSELECTIONREQUEST']._serialized_end=2135
+  _globals['_WATCHSELECTIONRESPONSE']._serialized_start=2137
+  _globals['_WATCHSELECTIONRESPONSE']._serialized_end=2243
+  _globals['_GETSELECTIONREQUEST']._serialized_start=2245
+  _globals['_GETSELECTIONREQUEST']._serialized_end=2288
+  _globals['_LISTSELECTIONSREQUEST']._serialized_start=2290
+  _globals['_LISTSELECTIONSREQUEST']._serialized_end=2352
+  _globals['_LISTSELECTIONSRESPONSE']._serialized_start=2354
+  _globals['_LISTSELECTIONSRESPONSE']._serialized_end=2446
+  _globals['_CANCELSELECTIONREQUEST']._serialized_start=2448
+  _globals['_CANCELSELECTIONREQUEST']._serialized_end=2494
+  _globals['_SELECTIONSERVICE']._serialized_start=2894
+  _globals['_SELECTIONSERVICE']._serialized_end=3318
 # @@protoc_insertion_point(module_scope)

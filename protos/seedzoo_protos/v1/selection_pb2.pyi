@@ -194,6 +194,35 @@ class ConditionAccuracy(google.protobuf.message.Message):
 global___ConditionAccuracy = ConditionAccuracy
 
 @typing.final
+class LabelDoubt(google.protobuf.message.Message):
+    """An example that nearly all variants put into one other class than its label: a wrong label, or an image that the
+    whole family gets wrong.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    CALLED_FIELD_NUMBER: builtins.int
+    SHARE_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    label: builtins.str
+    called: builtins.str
+    share: builtins.float
+    """Share of the variants that call it so."""
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        label: builtins.str = ...,
+        called: builtins.str = ...,
+        share: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["called", b"called", "index", b"index", "label", b"label", "share", b"share"]) -> None: ...
+
+global___LabelDoubt = LabelDoubt
+
+@typing.final
 class SelectionReport(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -236,6 +265,8 @@ class SelectionReport(google.protobuf.message.Message):
     EVALUATIONS_FIELD_NUMBER: builtins.int
     SECONDS_FIELD_NUMBER: builtins.int
     SELECTIONS_SERVED_FIELD_NUMBER: builtins.int
+    LABEL_DOUBTS_FIELD_NUMBER: builtins.int
+    N_GROUPS_FIELD_NUMBER: builtins.int
     family: builtins.str
     release: builtins.str
     recommended: builtins.str
@@ -255,6 +286,8 @@ class SelectionReport(google.protobuf.message.Message):
     evaluations: builtins.int
     seconds: builtins.float
     selections_served: builtins.int
+    n_groups: builtins.int
+    """How many independent groups the examples form; absent where every example counts for itself."""
     @property
     def accuracy(self) -> global___Interval: ...
     @property
@@ -273,6 +306,10 @@ class SelectionReport(google.protobuf.message.Message):
     def class_counts(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]: ...
     @property
     def warnings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def label_doubts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelDoubt]:
+        """The clearest first, at most 50."""
+
     def __init__(
         self,
         *,
@@ -299,10 +336,15 @@ class SelectionReport(google.protobuf.message.Message):
         evaluations: builtins.int = ...,
         seconds: builtins.float = ...,
         selections_served: builtins.int = ...,
+        label_doubts: collections.abc.Iterable[global___LabelDoubt] | None = ...,
+        n_groups: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_labels_to_separate", b"_labels_to_separate", "accuracy", b"accuracy", "labels_to_separate", b"labels_to_separate"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_labels_to_separate", b"_labels_to_separate", "accuracy", b"accuracy", "alpha", b"alpha", "baselines", b"baselines", "candidates", b"candidates", "class_counts", b"class_counts", "delta", b"delta", "detectable", b"detectable", "evaluations", b"evaluations", "family", b"family", "labels_to_separate", b"labels_to_separate", "model_sha256", b"model_sha256", "model_size", b"model_size", "n_examples", b"n_examples", "objective", b"objective", "p_within", b"p_within", "profile", b"profile", "reason", b"reason", "recommended", b"recommended", "release", b"release", "scores", b"scores", "seconds", b"seconds", "selections_served", b"selections_served", "warnings", b"warnings"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "accuracy", b"accuracy", "labels_to_separate", b"labels_to_separate", "n_groups", b"n_groups"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "accuracy", b"accuracy", "alpha", b"alpha", "baselines", b"baselines", "candidates", b"candidates", "class_counts", b"class_counts", "delta", b"delta", "detectable", b"detectable", "evaluations", b"evaluations", "family", b"family", "label_doubts", b"label_doubts", "labels_to_separate", b"labels_to_separate", "model_sha256", b"model_sha256", "model_size", b"model_size", "n_examples", b"n_examples", "n_groups", b"n_groups", "objective", b"objective", "p_within", b"p_within", "profile", b"profile", "reason", b"reason", "recommended", b"recommended", "release", b"release", "scores", b"scores", "seconds", b"seconds", "selections_served", b"selections_served", "warnings", b"warnings"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_labels_to_separate", b"_labels_to_separate"]) -> typing.Literal["labels_to_separate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_n_groups", b"_n_groups"]) -> typing.Literal["n_groups"] | None: ...
 
 global___SelectionReport = SelectionReport
 

@@ -46,12 +46,13 @@ class DatasetRecord:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Descriptor of one example; label -1 means unlabelled."""
+    """Descriptor of one example; label -1 means unlabelled, group -1 independent of all others."""
 
     index: int
     sha256: str
     size: int
     label: int
+    group: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ class Datasets:
         for item in items:
             require(len(item.sha256) == 64, f"item {item.index}: sha256 must have 32 bytes")
             require(item.size >= 0, f"item {item.index}: its size is negative")
+            require(item.group >= -1, f"item {item.index}: its group is negative")
             require(-1 <= item.label < len(record.classes),
                     f"item {item.index}: label {item.label} is outside the {len(record.classes)} classes")  # fmt: skip
             if item.size > self.max_item_bytes:
@@ -277,6 +279,17 @@ class StoredExamples:
         """Labels int64 ``[n]``, -1 where there is none."""
         items = self._state.items
         return np.array([items[index].label for index in range(self._state.record.item_count)], dtype=np.int64)
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Group of each example int64 ``[n]``, or None where all are independent."""
+        items = self._state.items
+        given = np.array([items[index].group for index in range(self._state.record.item_count)], dtype=np.int64)
+        if (given < 0).all():
+            return None
+        alone = given < 0  # an item without group is a group of its own
+        given[alone] = given.max() + 1 + np.arange(int(alone.sum()))
+        return given
 
     def read(self, start: int, stop: int) -> list[bytes]:
         """Contents of the examples ``start`` to ``stop - 1``, verified. Raises IntegrityError."""
