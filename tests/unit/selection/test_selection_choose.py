@@ -198,8 +198,9 @@ class TestProperties:
         one, two = choose(scores, n_boot=200), choose(shuffled, n_boot=200)
         assert (one.means == two.means).all()
         assert one.candidates == two.candidates
-        assert close(one.accuracy, two.accuracy)
-        assert close(one.gains["family_mean"], two.gains["family_mean"])
+        # Another order of summation changes a variance by about 1e-16; the root of a vanishing one by about 1e-8.
+        assert close(one.accuracy, two.accuracy, tolerance=1e-7)
+        assert close(one.gains["family_mean"], two.gains["family_mean"], tolerance=1e-7)
 
     @given(MATRICES)
     @settings(max_examples=40, deadline=None)

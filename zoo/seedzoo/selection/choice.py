@@ -14,8 +14,10 @@ from seedzoo.selection.bootstrap import ErrorDraws, Sample, critical_value, post
 from seedzoo.selection.checks import as_column, as_group_codes, as_scores, check_int, check_open_unit
 from seedzoo.selection.confidence_set import ConfidenceSet, confidence_set, paired_se, units_needed
 from seedzoo.selection.intervals import Interval, wilson_at
+from seedzoo.selection.prior import Prior, as_signatures, posterior_deviations
+from seedzoo.selection.signatures import Signature
 
-__all__ = ["BEST_HELD_OUT", "FAMILY_MEAN", "Choice", "choose"]
+__all__ = ["BEST_HELD_OUT", "FAMILY_MEAN", "Choice", "assess", "choose"]
 
 FAMILY_MEAN = "family_mean"
 BEST_HELD_OUT = "best_held_out"
@@ -31,7 +33,7 @@ class Choice:
 
     Attributes:
         best: Index of the recommended variant.
-        candidates: Confidence set of the best variant by falling mean, the recommended one first. It holds
+        candidates: Confidence set of the best variant, the recommended one first, then by falling mean. It holds
             the truly best variant with probability 1 - alpha; the data do not tell its members apart.
         means: [M] mean scores.
         accuracy: Mean score of the recommended variant; its interval holds for any rule that picks.
@@ -73,6 +75,8 @@ def choose(
     *,
     alpha: float = 0.05,
     delta: float = 0.01,
+    prior: Prior | None = None,
+    signatures: ArrayLike | Sequence[Signature] | None = None,
     groups: Sequence[Hashable] | NDArray[Any] | None = None,
     baselines: Mapping[str, ArrayLike] | None = None,
     reference: int | None = None,
@@ -83,13 +87,20 @@ def choose(
     """Recommend the variant with the highest mean score and say what the data can vouch for.
 
     All n examples are evaluated on all M variants and n was fixed in advance. Recommended is the highest
-    sample mean; ``order`` decides exact ties only. What is claimed of it holds despite the picking: the
-    accuracy and gain intervals are simultaneous over all variants (max-T), so they cover whichever is picked.
+    sample mean; ``order`` decides exact ties only. With a prior, recommended is the highest posterior mean inside
+    the confidence set; the set and all intervals come from the labelled data alone. What is claimed of the
+    recommended variant holds despite the picking: the accuracy and gain intervals are simultaneous over all
+    variants (max-T), so they cover whichever is picked.
 
     Args:
         scores: [n, M] booleans or numbers in [0, 1]: score of variant m on example i.
         alpha: One minus the coverage of the confidence set and of each interval, in (0, 1).
         delta: Tolerated shortfall for ``p_within``, in the unit of the scores, in (0, 1).
+        prior: What the family's stress profile teaches (:func:`~seedzoo.selection.prior.fit_prior`); needs
+            ``signatures``.
+        signatures: One per variant, on the user's examples, with or without labels: :class:`Signature` objects, or
+            [M, 2] COT and nuclear norm for whose class proportions the caller vouches. Signatures that rest on
+            assumed proportions are not used (the reason says so): under label shift they mislead.
         groups: [n] hashables; examples with equal values may depend on each other (one patient, one video)
             and are resampled as a whole. None: all independent.
         baselines: Name to [n] scores on the same examples, to state gains over (say, the plain ensemble).
@@ -104,7 +115,8 @@ def choose(
 
     Raises:
         ValueError: An argument that cannot be used: scores not [n >= 1, M >= 1], NaN or outside [0, 1]; alpha
-            or delta outside (0, 1); groups, baselines or order of the wrong shape; a reserved baseline name;
+            or delta outside (0, 1); a prior without signatures, signatures without a prior, or either for
+            another number of variants; groups, baselines or order of the wrong shape; a reserved baseline name;
             reference out of range; too few draws for alpha.
 
     References:
@@ -120,6 +132,7 @@ def choose(
     external = _check_baselines(baselines, n=n)
     held_out = None if reference is None else check_int(reference, "reference", low=0, high=variants)
     preference = _check_order(order, variants=variants)
+    features, assumed = _check_prior(prior, signatures, variants=variants)
     check_int(seed, "seed", low=0)
     check_int(n_boot, "n_boot", low=max(100, math.ceil(1 / level - 1e-9) - 1))
 
@@ -130,8 +143,14 @@ def choose(
     members = confidence_set(sample, draws, variants=variants, alpha=level)
 
     ranking = np.lexsort((np.arange(variants), -preference, -np.round(means, _DECIMALS)))
-    best = int(ranking[0])
     candidates = tuple(int(j) for j in ranking if members.kept[j])
+    reason = _reason(means, preference, best=int(ranking[0]), n=n)
+    if prior is not None and assumed:
+        reason += " The prior was not used: its signatures rest on assumed class proportions."
+    elif prior is not None and features is not None and variants > 1:
+        candidates = _by_prior(sample, candidates, prior, features)
+        reason = _prior_reason(candidates[0] == ranking[0], len(candidates), n=n)
+    best = candidates[0]
     lows, highs = _variant_intervals(sample, draws, variants=variants, alpha=level)
     return Choice(
         best=best,
@@ -146,10 +165,77 @@ def choose(
         p_within=posterior_within(sample, variants=variants, best=best, delta=tolerance, n_boot=n_boot, rng=rng),
         detectable=_detectable(sample, candidates, variants=variants, alpha=level),
         labels_to_separate=_labels_to_separate(sample, members, candidates, alpha=level),
-        reason=_reason(means, preference, best=best, n=n),
+        reason=reason,
         n=n,
         alpha=level,
         delta=tolerance,
+    )
+
+
+def assess(
+    scores: ArrayLike, *, best: int, alpha: float, seed: int, n_boot: int = 2000
+) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64]], dict[str, Interval]]:
+    """What a random labelled sample vouches for about a variant that was picked by any rule, from any data.
+
+    Args:
+        scores: [n, M] as in :func:`choose`.
+        best: Index of the picked variant.
+        alpha: One minus the coverage of the intervals, in (0, 1).
+        seed: Seed of the bootstrap draws.
+        n_boot: Number of draws; more are taken where alpha needs them.
+
+    Returns:
+        Means, variant intervals and gains, as in :class:`Choice`.
+
+    Raises:
+        ValueError: Scores or alpha that cannot be used.
+    """
+    sample = summarise(as_scores(scores))
+    level = check_open_unit(alpha, "alpha")
+    variants = sample.means.size
+    draws = ErrorDraws(
+        sample, variants=variants, n_boot=max(n_boot, math.ceil(1 / level)), rng=np.random.default_rng(seed)
+    )
+    gains = {
+        name: _gain(sample, draws, contrasts, best=best, alpha=level)
+        for name, contrasts in _contrasts(variants, None, ()).items()
+    }
+    return sample.means, _variant_intervals(sample, draws, variants=variants, alpha=level), gains
+
+
+def _check_prior(
+    prior: Prior | None, signatures: ArrayLike | Sequence[Signature] | None, *, variants: int
+) -> tuple[NDArray[np.float64] | None, bool]:
+    if prior is None and signatures is None:
+        return None, False
+    if prior is None or signatures is None:
+        raise ValueError("prior and signatures must be given together")
+    if prior.variants != variants:
+        raise ValueError(f"the prior is for {prior.variants} variants, the scores have {variants}")
+    return as_signatures(signatures, variants)
+
+
+def _by_prior(
+    sample: Sample, candidates: tuple[int, ...], prior: Prior, features: NDArray[np.float64]
+) -> tuple[int, ...]:
+    """The candidates with the highest posterior mean in front; ties keep their order."""
+    variants = prior.variants
+    centring = np.eye(variants) - 1.0 / variants
+    own = centring @ sample.paired_covariance[:variants, :variants] @ centring
+    noise = float(np.trace(own)) / (variants - 1)
+    posterior = posterior_deviations(sample.means[:variants], noise, features, prior)
+    best = max(candidates, key=lambda j: round(float(posterior[j]), _DECIMALS))
+    return (best, *(j for j in candidates if j != best))
+
+
+def _prior_reason(agrees: bool, count: int, *, n: int) -> str:
+    data = f"{n} example{'s' if n > 1 else ''}"
+    if count == 1:
+        return f"Recommended as the only variant that {data} leave in the set."
+    also = "; it has the highest sample mean too" if agrees else ", not the highest sample mean"
+    return (
+        f"Recommended among {count} that {data} do not tell apart for the highest expected accuracy, given the "
+        f"family's stress profile and the variants' outputs{also}."
     )
 
 
