@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -11,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.open import require_conditional_writes
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import LocalFailure, RequestError
+from seedzoo.errors import LocalFailure, RequestError, ZooError
 from seedzoo_protos.v1 import (
     catalog_pb2,
     catalog_pb2_grpc,
@@ -29,7 +31,11 @@ from seedzoo_server.status import ErrorInterceptor
 from seedzoo_server.storage.datasets import Datasets
 from seedzoo_server.storage.selections import Selections
 
-__all__ = ["ZooServer"]
+__all__ = ["ZooServer", "check_address"]
+
+_log = logging.getLogger(__name__)
+
+_STORE_LOOK_S = 5.0
 
 _OPTIONS = [
     # Two servers must not share a port unnoticed, each seeing half of the calls.
@@ -82,6 +88,7 @@ class ZooServer:
         selection_pb2_grpc.add_SelectionServiceServicer_to_server(
             SelectionServicer(catalog, datasets, selections, self._runner), self._server
         )
+        self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -94,35 +101,85 @@ class ZooServer:
             LocalFailure: The port is taken.
             StoreError: The store fails or ignores conditional writes.
         """
+        try:
+            return await self._start()
+        except BaseException:
+            await self._server.stop(0)  # or its clean-up would fail after the loop has ended
+            raise
+
+    async def _start(self) -> int:
         host, port = self._settings.host, self._settings.port
-        if not is_loopback(host) and not self._settings.insecure:
-            raise RequestError(
-                f"refusing to listen on {host}: anybody who reaches it could read and delete all datasets",
-                hint="Listen on 127.0.0.1 behind an authenticating proxy, or say --insecure in a trusted network.",
-                reason="INSECURE_ADDRESS",
-                field="host",
-            )
+        check_address(host, port, insecure=self._settings.insecure)
         await asyncio.to_thread(require_conditional_writes, self._store)
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
-            raise LocalFailure(
-                f"cannot listen on {host}:{port}: the port is taken or the address is not this machine's",
-                hint="Stop the other server, or choose another port with --port.",
-                reason="PORT_TAKEN",
-            ) from error
+            raise _port_taken(host, port) from error
         await self._server.start()
         await self._runner.start()
-        for service in ("", *_SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._report_health(serving=True)
+        self._watch = asyncio.create_task(self._watch_store())
         return bound
 
-    async def wait(self) -> None:
-        """Return when the server has stopped."""
-        await self._server.wait_for_termination()
+    async def _watch_store(self) -> None:
+        """Say NOT_SERVING while the store cannot be reached."""
+        serving = True
+        while True:
+            await asyncio.sleep(_STORE_LOOK_S)
+            try:
+                await asyncio.to_thread(self._store.exists, "probes/health")
+            except ZooError as error:
+                reachable = False
+                if serving:
+                    _log.error("the store cannot be reached: %s", error.message)
+            else:
+                reachable = True
+            if reachable != serving:
+                serving = reachable
+                await self._report_health(serving=serving)
+
+    async def _report_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *_SERVICES):
+            await self._health.set(service, status)
 
     async def stop(self) -> None:
         """Let running calls finish for a while; unfinished selections are taken up at the next start."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._health.enter_graceful_shutdown()
         await self._runner.close()
         await self._server.stop(self._settings.shutdown_grace_s)
+
+
+def check_address(host: str, port: int, *, insecure: bool) -> None:
+    """Refuse an address that is unsafe or taken, before anything else is started.
+
+    Raises:
+        RequestError: It is beyond this machine and nobody is authenticated.
+        LocalFailure: The port is taken, or the address is not this machine's.
+    """
+    if not is_loopback(host) and not insecure:
+        raise RequestError(
+            f"refusing to listen on {host}: anybody who reaches it could read and delete all datasets",
+            hint="Listen on 127.0.0.1 behind an authenticating proxy, or say --insecure in a trusted network.",
+            reason="INSECURE_ADDRESS",
+            field="host",
+        )
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, address in found[:1]:
+            with socket.socket(family, kind, protocol) as probe:
+                # As the server itself does: a port whose last connections are still fading away is free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise _port_taken(host, port) from error
+
+
+def _port_taken(host: str, port: int) -> LocalFailure:
+    return LocalFailure(
+        f"cannot listen on {host}:{port}: the port is taken or the address is not this machine's",
+        hint="Stop the other server, or choose another port with --port.",
+        reason="PORT_TAKEN",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import parse_family, parse_variant
-from seedzoo.errors import RequestError
+from seedzoo.errors import IntegrityError, RequestError
 from seedzoo.records import Family, Release
 from seedzoo.stress.summary import ConditionSummary, summarise
 from seedzoo.stress.table import ProfileRow, ProfileTable, read_profile
@@ -24,6 +25,8 @@ from seedzoo_server.paging import page_of
 __all__ = ["CatalogServicer"]
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
 _PAGE_DEFAULT = 100
@@ -50,7 +53,12 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             largest=_PAGE_LARGEST,
             scope="families",
         )
-        found = [await asyncio.to_thread(self._catalog.family, parse_family(name)) for name in page]
+        found = []
+        for name in page:
+            try:
+                found.append(await asyncio.to_thread(self._catalog.family, parse_family(name)))
+            except IntegrityError as error:
+                _log.error("family %s is left out of the listing: %s", name, error.message)
         return catalog_pb2.ListFamiliesResponse(
             families=[family_message(family, release) for family, release in found], next_page_token=token
         )

@@ -5,25 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import ExitStack
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import click
 import platformdirs
+from PIL import Image
 from pydantic import ValidationError
 
+from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.open import open_store
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.console import Console
-from seedzoo.errors import RequestError
+from seedzoo.errors import RequestError, StoreError
 from seedzoo.starter import starter_bundle
-from seedzoo_server.app import ZooServer
+from seedzoo_server.app import ZooServer, check_address
 from seedzoo_server.demo import run_demo
 from seedzoo_server.embedded_s3 import EmbeddedS3
 from seedzoo_server.settings import ServerSettings
 
 __all__ = ["demo", "serve"]
+
+_LOOK_S = 1.0
 
 
 @click.command()
@@ -54,32 +60,45 @@ def serve(
             hint="zoo serve --store s3://bucket/prefix, or zoo serve --dev to try it out.",
             field="store",
         )
+    check_address(settings.host, settings.port, insecure=settings.insecure)
+    # Images that Pillow finds suspiciously large are refused by our own, lower limit.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     with ExitStack() as stack:
+        alive: Callable[[], bool] = lambda: True  # noqa: E731
         if dev:
             folder = dev_dir or platformdirs.user_data_path("seedzoo") / "dev"
             console.note(f"starting an S3 server on {folder}")
-            opened: ObjectStore = stack.enter_context(EmbeddedS3(folder)).store()
+            embedded = stack.enter_context(EmbeddedS3(folder))
+            opened: ObjectStore = embedded.store()
+            alive = lambda: embedded.pid is not None  # noqa: E731
             release, new = publish(opened, starter_bundle())
             console.note(f"{'published' if new else 'found'} {release.family}@{release.id}")
         else:
             opened = open_store(settings.store)
         stack.callback(opened.close)
-        asyncio.run(_serve(opened, settings, console))
+        asyncio.run(_serve(opened, settings, console, alive))
 
 
-async def _serve(store: ObjectStore, settings: ServerSettings, console: Console) -> None:
+async def _serve(store: ObjectStore, settings: ServerSettings, console: Console, alive: Callable[[], bool]) -> None:
     server = ZooServer(store, settings)
     port = await server.start()
     address = f"{settings.host}:{port}"
     console.result({"address": address, "store": store.url}, f"serving {store.url} on {address}")
+    if not await asyncio.to_thread(Catalog(store).family_names):
+        console.warn(f"{store.url} has no families yet: zoo publish BUNDLE --store ...")
     console.hint(f"zoo select --data mydata/ --server {address}")
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
-    await stopping.wait()
+    while not stopping.is_set() and alive():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _LOOK_S)
+    died = not stopping.is_set()
     console.note("stopping; running calls get a moment, unfinished selections are taken up at the next start")
     await server.stop()
+    if died:
+        raise StoreError("the S3 server that --dev started has died", hint="Run the same command again; data are kept.")
 
 
 @click.command()

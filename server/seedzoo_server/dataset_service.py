@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 
-from seedzoo.errors import DataError, IntegrityError, RequestError
+from seedzoo.errors import DataError, RequestError
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.convert import timestamp
 from seedzoo_server.runner import Runner
@@ -36,6 +36,8 @@ class _Upload:
     index: int = -1
     parts: list[bytes] = field(default_factory=list)
     arrived: int = 0
+    taken: set[int] = field(default_factory=set)
+    """Items of this call that are stored or pending: sent again, they are not stored again."""
     pending: list[tuple[int, bytes]] = field(default_factory=list)
     pending_bytes: int = 0
     stored_count: int = 0
@@ -134,21 +136,24 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         elif index != upload.index:
             raise RequestError(f"item {index} starts before item {upload.index} is whole", field="index")
         item = upload.state.items[index]
+        if not data and item.size:
+            raise RequestError(f"a message for item {index} carries no data", field="data")
         upload.parts.append(data)
         upload.arrived += len(data)
         if upload.arrived > item.size:
-            raise IntegrityError(f"item {index} is longer than the {item.size} bytes described", reason="ITEM_CHANGED")
+            raise DataError(f"item {index} is longer than the {item.size} bytes described", reason="ITEM_CHANGED")
         if upload.arrived < item.size:
             return
         content = b"".join(upload.parts)
         upload.index, upload.parts = -1, []
         if hashlib.sha256(content).hexdigest() != item.sha256:
-            raise IntegrityError(
+            raise DataError(
                 f"item {index} differs from its SHA-256",
                 hint="It changed since it was described, or was damaged on the way: send it again.",
                 reason="ITEM_CHANGED",
             )
-        if index not in upload.state.places:
+        if index not in upload.state.places and index not in upload.taken:
+            upload.taken.add(index)
             upload.pending.append((index, content))
             upload.pending_bytes += len(content)
 

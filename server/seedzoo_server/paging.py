@@ -14,6 +14,7 @@ from seedzoo.errors import RequestError
 __all__ = ["page_of"]
 
 Item = TypeVar("Item")
+_LONGEST_TOKEN = 200
 
 
 def page_of(
@@ -44,6 +45,8 @@ def page_of(
 
 def _start(token: str, digest: str) -> int:
     try:
+        if len(token) > _LONGEST_TOKEN:
+            raise ValueError("longer than any token of ours")
         start, found = json.loads(base64.urlsafe_b64decode(token.encode()))
         valid = found == digest and isinstance(start, int) and start >= 0
     except (ValueError, TypeError, binascii.Error, UnicodeDecodeError):

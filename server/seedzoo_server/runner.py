@@ -10,14 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import FamilyRef
-from seedzoo.errors import Cancelled, DataError, NotFound, StoreError, ZooError
+from seedzoo.errors import (
+    Cancelled,
+    DataError,
+    IntegrityError,
+    LocalFailure,
+    NotFound,
+    StoreError,
+    Unavailable,
+    ZooError,
+)
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, SelectionState
 from seedzoo.select import SelectionSettings, run_selection
 from seedzoo.stress.table import read_profile
@@ -28,10 +37,11 @@ __all__ = ["Runner"]
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _LOOK_S = 0.1
 _LOOK_STORE_S = 1.0
-_RETRY_S = 5.0
-_TRIES = 10
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 
 @dataclass
@@ -64,7 +74,8 @@ class Runner:
         # Threads of its own: a selection must not take those that calls need for the store.
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="seedzoo-selection")
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._tries: Counter[str] = Counter()
+        self._pauses = _PAUSES_S
+        self._given_up: dict[str, ZooError] = {}
         self._jobs: dict[str, _Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -89,6 +100,7 @@ class Runner:
     def submit(self, selection_id: str) -> None:
         """Queue a selection; one that is queued already stays where it is."""
         if selection_id not in self._jobs:
+            self._given_up.pop(selection_id, None)
             self._jobs[selection_id] = _Job()
             self._queue.put_nowait(selection_id)
 
@@ -118,6 +130,11 @@ class Runner:
                 yield progress, record
             if record.state.finished:
                 return
+            if job is None and selection_id in self._given_up:
+                raise Unavailable(
+                    "the store did not take the result of this selection",
+                    hint="It is taken up again when the server restarts; or start it again.",
+                )
             wait = _LOOK_S if job is not None else _LOOK_STORE_S
             await asyncio.sleep(wait)
             since_store += wait
@@ -131,9 +148,9 @@ class Runner:
             except NotFound:
                 _log.info("selection %s was deleted while it was worked on", selection_id)
             except ZooError as error:
-                # The store failed. The mark is still there, so a restart would take the selection up as well.
-                _log.error("selection %s is tried again in %g s: %s", selection_id, _RETRY_S, error.message)
-                asyncio.get_running_loop().call_later(_RETRY_S, self.submit, selection_id)
+                # Its mark is still in the store: the next start takes it up again.
+                _log.error("selection %s is given up until the next start: %s", selection_id, error.message)
+                self._given_up[selection_id] = error
             except Exception:  # noqa: BLE001  (a bug in one selection must not end the worker)
                 _log.exception("selection %s broke the runner's rules", selection_id)
             finally:
@@ -141,27 +158,40 @@ class Runner:
 
     def _run(self, selection_id: str, job: _Job) -> None:
         """In a worker thread: run one selection and record how it ended."""
-        record = self._selections.start(selection_id)
+        record = self._patiently(job, lambda: self._selections.start(selection_id))
         if record.state.finished:
             return
         try:
-            report = self._evaluate(record, job)
+            report = self._patiently(job, lambda: self._evaluate(record, job))
         except Cancelled:
             if not self._closing:
                 self._selections.cancel(selection_id)
+            return
         except ZooError as error:
-            self._tries[selection_id] += 1
-            if isinstance(error, StoreError) and self._tries[selection_id] < _TRIES:
-                raise
-            self._selections.fail(selection_id, error)
-            del self._tries[selection_id]
+            failure = error
         except Exception:  # noqa: BLE001  (whoever asked must get an answer)
             _log.exception("selection %s failed", selection_id)
-            unexpected = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
-            self._selections.fail(selection_id, unexpected)
+            failure = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
         else:
-            self._selections.succeed(selection_id, report)
-            self._tries.pop(selection_id, None)
+            self._patiently(job, lambda: self._selections.succeed(selection_id, report))
+            return
+        self._patiently(job, lambda: self._selections.fail(selection_id, failure))
+
+    def _patiently(self, job: _Job, action: Callable[[], T]) -> T:
+        """Do something with the store, again after growing pauses while the store fails.
+
+        Raises:
+            Cancelled: The selection was cancelled, or the server stops, while it waited.
+            ZooError: The store still failed at the last try.
+        """
+        for pause in self._pauses:
+            try:
+                return action()
+            except (StoreError, LocalFailure) as error:
+                _log.warning("trying again in %g s: %s", pause, error.message)
+            if job.stop.wait(pause):
+                raise Cancelled("stopped while the store was away")
+        return action()
 
     def _evaluate(self, record: SelectionRecord, job: _Job) -> SelectionReport:
         request = record.request
@@ -178,10 +208,22 @@ class Runner:
             settings=SelectionSettings(
                 objective=request.objective, alpha=request.alpha, delta=request.delta, max_pixels=self._max_pixels
             ),
-            selections_served=max(1, len(self._datasets.selections(request.dataset_id))),
+            selections_served=self._served(record),
             on_progress=lambda progress: setattr(job, "progress", progress),
             should_stop=job.stop.is_set,
         )
+
+    def _served(self, record: SelectionRecord) -> int:
+        """How many different questions this dataset has answered, this one included; repeating one adds nothing."""
+        asked = {record.request}
+        for selection_id in self._datasets.selections(record.request.dataset_id):
+            try:
+                other = self._selections.get(selection_id)
+            except (NotFound, IntegrityError):
+                continue
+            if other.state is SelectionState.SUCCEEDED and other.created < record.created:
+                asked.add(other.request)
+        return len(asked)
 
 
 def _progress_of(record: SelectionRecord) -> ProgressUpdate:

@@ -52,8 +52,8 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         defaults = SelectionSettings()
         settings = SelectionSettings(
             objective=request.objective or defaults.objective,
-            alpha=request.alpha or defaults.alpha,
-            delta=request.delta or defaults.delta,
+            alpha=request.alpha if request.HasField("alpha") else defaults.alpha,
+            delta=request.delta if request.HasField("delta") else defaults.delta,
         )
         check_settings(settings)
         family, release = self._catalog.family(parse_family(request.family))

@@ -8,9 +8,11 @@ from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from seedzoo import errors
+from seedzoo_server.public import public
 
 __all__ = ["ErrorInterceptor", "status_of"]
 
@@ -54,10 +56,11 @@ def status_of(error: errors.ZooError) -> tuple[grpc.StatusCode, status_pb2.Statu
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
     if isinstance(error, errors.ZooError):
-        if isinstance(error, errors.StoreError | errors.IntegrityError):
+        shown = public(error)
+        if shown is not error or isinstance(error, errors.IntegrityError):
             _log.error("%s: %s", method, error.message)
-        code, status = status_of(error)
-        await context.abort(code, error.message, ((_DETAILS_KEY, status.SerializeToString()),))
+        code, status = status_of(shown)
+        await context.abort(code, shown.message, ((_DETAILS_KEY, status.SerializeToString()),))
     # What went wrong inside is for the operator's log, not for whoever called.
     _log.exception("%s failed", method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
@@ -77,7 +80,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith("/grpc."):  # health and reflection look after themselves
             return handler
         coders = {
-            "request_deserializer": handler.request_deserializer,
+            "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
         # The stubs type a handler's functions for the synchronous server, and all as optional.
@@ -88,10 +91,38 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, method), **coders)
 
 
+class _Undecodable:
+    """Stands for request bytes that are no message."""
+
+
+def _tolerant(deserialize: Any) -> Any:
+    """Let undecodable bytes come as far as the handler, where they get a status like every other mistake."""
+
+    def decode(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except DecodeError:
+            return _Undecodable()
+
+    return decode
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, _Undecodable):
+        raise errors.RequestError("the request is no message of this call", hint="Compare the .proto files.")
+    return request
+
+
+async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
 def _unary(inner: Any, method: str) -> Any:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
-            return await inner(request, context)
+            streamed = hasattr(request, "__aiter__")
+            return await inner(_checked_stream(request) if streamed else _checked(request), context)
         except Exception as error:  # noqa: BLE001  (the border: everything becomes a status)
             await _abort(context, error, method)
 
@@ -101,7 +132,7 @@ def _unary(inner: Any, method: str) -> Any:
 def _stream(inner: Any, method: str) -> Any:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         try:
-            async for message in inner(request, context):
+            async for message in inner(_checked(request), context):
                 yield message
         except Exception as error:  # noqa: BLE001  (as above)
             await _abort(context, error, method)

@@ -50,6 +50,8 @@ class Scores:
     ensemble_accuracy: float
     n_groups: int | None = None
     """Independent groups, where examples depend on each other."""
+    copies: int = 0
+    """Examples whose file is the same as another's."""
 
 
 def make_report(
@@ -101,7 +103,7 @@ def make_report(
         ),
         profile=_winner_profile(winner.tag, profile),
         class_counts=class_counts,
-        warnings=tuple(_warnings(family, class_counts, notes, choice.n)),
+        warnings=tuple(_warnings(family, class_counts, notes, choice.n, scores.copies)),
         evaluations=int(scores.correct.size),
         seconds=seconds,
         selections_served=selections_served,
@@ -180,10 +182,14 @@ def _winner_profile(tag: str, profile: ProfileTable) -> tuple[ConditionAccuracy,
     return tuple(rows)
 
 
-def _warnings(family: Family, class_counts: dict[str, int], notes: Notes, n: int) -> list[str]:
+def _warnings(family: Family, class_counts: dict[str, int], notes: Notes, n: int, copies: int) -> list[str]:
     found = []
+    if copies:
+        found.append(f"{copies} of {n} images are copies of others; the intervals count copies of one image as one")
     if n < _FEW_EXAMPLES:
-        found.append(f"only {n} examples: expect many ties; a few hundred usually separate strong differences")
+        found.append(
+            f"only {n} example{'s' * (n > 1)}: expect many ties; a few hundred usually separate strong differences"
+        )
     absent = [name for name, count in class_counts.items() if count == 0]
     single = [name for name, count in class_counts.items() if count == 1]
     if absent:

@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from seedzoo.cpu import usable_cores
 from seedzoo.errors import Cancelled, DataError, ItemsError, RequestError
@@ -28,6 +30,8 @@ from seedzoo.stress.table import ProfileTable
 __all__ = ["Examples", "SelectionSettings", "check_settings", "run_selection"]
 
 OBJECTIVES = ("accuracy",)
+_MOST_FAULTS = 1000
+_BLOCK_FILE_BYTES = 32 << 20
 
 
 class Examples(Protocol):
@@ -41,6 +45,16 @@ class Examples(Protocol):
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """Group of each example ``[n]``: those of one group depend on each other. None where all are independent."""
+        ...
+
+    @property
+    def digests(self) -> Sequence[str]:
+        """SHA-256 of each example's file: equal ones are copies."""
+        ...
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each example's file ``[n]``."""
         ...
 
     def read(self, start: int, stop: int) -> list[bytes]:
@@ -116,10 +130,8 @@ def run_selection(
     predicted, ensemble = [], []
     seen = 0
     with Evaluator(loaders) as evaluator:
-        blocks = _decoded_blocks(examples, len(labels), family, settings.max_pixels, notes)
+        blocks = _decoded_blocks(examples, family, settings.max_pixels, notes, should_stop)
         for start, images in blocks:
-            if should_stop():
-                raise Cancelled("the selection was cancelled")
             stop = start + len(images)
             scores = evaluator.run(images, labels[start:stop])
             predicted.append(scores.predicted)
@@ -131,7 +143,7 @@ def run_selection(
     on_progress(ProgressUpdate(SelectionPhase.CHOOSING, total, total, len(loaders)))
     called = np.concatenate(predicted)
     correct = accuracy_scores(called, labels)
-    groups = examples.groups
+    groups, copies = _dependent(examples)
     held_out = np.array([variant.held_out_accuracy for variant in family.variants])
     choice = choose(
         correct,
@@ -152,6 +164,7 @@ def run_selection(
             correct=correct,
             ensemble_accuracy=float((np.concatenate(ensemble) == labels).mean()),
             n_groups=None if groups is None else len(np.unique(groups)),
+            copies=copies,
         ),
         labels=labels,
         objective=settings.objective,
@@ -185,12 +198,33 @@ def _loader(family: str, variant: Variant, load_model: Callable[[Variant], bytes
     return lambda: Model(load_model(variant), name=f"{family}/{variant.tag}")
 
 
+def _dependent(examples: Examples) -> tuple[NDArray[np.int64] | None, int]:
+    """Groups of examples that depend on each other: those the user named, joined where they share a copied image.
+
+    Returns:
+        Group of each example ``[n]`` (None where all are independent), and how many examples are copies of others.
+    """
+    _, same_file = np.unique(np.asarray(examples.digests), return_inverse=True)
+    copies = len(same_file) - int(same_file.max()) - 1
+    named = examples.groups
+    if named is None:
+        return (same_file.astype(np.int64) if copies else None), copies
+    # Groups and files are the nodes of a graph, examples its edges; what hangs together is one group.
+    _, groups = np.unique(named, return_inverse=True)
+    offset = int(groups.max()) + 1
+    nodes = offset + int(same_file.max()) + 1
+    edges = coo_array((np.ones(len(groups)), (groups, offset + same_file)), shape=(nodes, nodes))
+    _, component = connected_components(edges, directed=False)
+    return component[groups].astype(np.int64), copies
+
+
 def _decoded_blocks(
-    examples: Examples, total: int, family: Family, max_pixels: int, notes: Notes
+    examples: Examples, family: Family, max_pixels: int, notes: Notes, should_stop: Callable[[], bool]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Decode block after block. After the first bad image only decode on, to name all bad ones at once."""
     shape = family.task.preprocessing
     length = block_length(shape.height * shape.width * shape.channels)
+    total = len(examples.labels)
     faults: dict[int, str] = {}
     with ThreadPoolExecutor(usable_cores(), thread_name_prefix="seedzoo-decode") as pool:
 
@@ -200,22 +234,34 @@ def _decoded_blocks(
             except DataError as error:
                 return error
 
-        for start in range(0, total, length):
-            decoded = list(pool.map(decode, examples.read(start, min(start + length, total))))
+        for start, stop in _blocks(examples.sizes, length):
+            if should_stop():
+                raise Cancelled("the selection was cancelled")
+            decoded = list(pool.map(decode, examples.read(start, stop)))
             faults.update(
                 {start + at: found.message for at, found in enumerate(decoded) if isinstance(found, DataError)}
             )
+            if len(faults) >= _MOST_FAULTS:
+                break
             if faults:
                 continue
             images = [found for found in decoded if isinstance(found, DecodedImage)]
             _note_conversions(images, notes)
             yield start, np.stack([image.pixels for image in images])
     if faults:
-        raise ItemsError(
-            f"{len(faults)} of {total} images cannot be used",
-            faults=faults,
-            hint="Replace or remove them and run the same command again; what is uploaded already stays.",
-        )
+        count = f"{len(faults)} of {total}" if len(faults) < _MOST_FAULTS else f"at least {len(faults)} of {total}"
+        raise ItemsError(f"{count} images cannot be used", faults=faults, hint="Replace or remove them.")
+
+
+def _blocks(sizes: NDArray[np.int64], length: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of blocks of at most ``length`` examples and about 32 MiB of files."""
+    start, held = 0, 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start >= length or held + int(size) > _BLOCK_FILE_BYTES):
+            yield start, index
+            start, held = index, 0
+        held += int(size)
+    yield start, len(sizes)
 
 
 def _note_conversions(images: Sequence[DecodedImage], notes: Notes) -> None:

@@ -472,9 +472,9 @@ class StartSelectionRequest(google.protobuf.message.Message):
     objective: builtins.str
     """"accuracy", also where empty."""
     alpha: builtins.float
-    """Level of the intervals and of the confidence set; 0.05 where 0."""
+    """Level of the intervals and of the confidence set; 0.05 where absent."""
     delta: builtins.float
-    """What counts as just as good, as a fraction; 0.01 where 0."""
+    """What counts as just as good, as a fraction; 0.01 where absent."""
     def __init__(
         self,
         *,
@@ -482,10 +482,15 @@ class StartSelectionRequest(google.protobuf.message.Message):
         dataset_id: builtins.str = ...,
         family: builtins.str = ...,
         objective: builtins.str = ...,
-        alpha: builtins.float = ...,
-        delta: builtins.float = ...,
+        alpha: builtins.float | None = ...,
+        delta: builtins.float | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alpha", b"alpha", "dataset_id", b"dataset_id", "delta", b"delta", "family", b"family", "objective", b"objective", "request_id", b"request_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "_delta", b"_delta", "alpha", b"alpha", "delta", b"delta"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_delta", b"_delta", "alpha", b"alpha", "dataset_id", b"dataset_id", "delta", b"delta", "family", b"family", "objective", b"objective", "request_id", b"request_id"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_alpha", b"_alpha"]) -> typing.Literal["alpha"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_delta", b"_delta"]) -> typing.Literal["delta"] | None: ...
 
 global___StartSelectionRequest = StartSelectionRequest
 

@@ -32,6 +32,8 @@ __all__ = ["MAX_BATCH", "DatasetRecord", "DatasetState", "Datasets", "Item", "St
 
 MAX_BATCH = 1000
 _CACHED_DATASETS = 64
+_MOST_CLASSES = 10_000
+_LONGEST_CLASS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class DatasetState:
     """A dataset with all descriptors and places as they were at one moment; never changed, only replaced."""
 
     record: DatasetRecord
+    version: str
+    """Etag of the record: a dataset that was deleted and made again has another one."""
     items: dict[int, Item] = field(default_factory=dict)
     places: dict[int, tuple[str, _Place]] = field(default_factory=dict)
     batches: frozenset[str] = frozenset()
@@ -121,8 +125,10 @@ class Datasets:
                 f"{item_count} items are more than the {self._max_items} that this server takes in a dataset",
                 hint="Select on a random sample: a few thousand examples settle most choices.",
             )
-        if not classes or len(set(classes)) != len(classes):
-            raise RequestError("classes must be given, each once", field="classes")
+        if not 0 < len(classes) <= _MOST_CLASSES or len(set(classes)) != len(classes):
+            raise RequestError(f"1 to {_MOST_CLASSES} classes must be given, each once", field="classes")
+        if max(len(name) for name in classes) > _LONGEST_CLASS:
+            raise RequestError(f"a class name has more than {_LONGEST_CLASS} characters", field="classes")
         dataset_id = derived_id("ds", request_id)
         record = DatasetRecord(
             id=dataset_id,
@@ -152,15 +158,15 @@ class Datasets:
         """
         prefix = dataset_prefix(check_id("ds", dataset_id))
         try:
-            raw = self._store.get(f"{prefix}/dataset.json")
+            raw, version = self._store.get_with_etag(f"{prefix}/dataset.json")
         except NotFound as error:
             with self._lock:
                 self._states.pop(dataset_id, None)
             raise unknown("ds", dataset_id) from error
         with self._lock:
             known = self._states.get(dataset_id)
-        if known is None:
-            known = DatasetState(decode_json(raw, DatasetRecord, where=f"{prefix}/dataset.json"))
+        if known is None or known.version != version:
+            known = DatasetState(decode_json(raw, DatasetRecord, where=f"{prefix}/dataset.json"), version)
         state = self._with_new(prefix, known)
         with self._lock:
             self._states[dataset_id] = state
@@ -171,17 +177,19 @@ class Datasets:
 
     def _with_new(self, prefix: str, known: DatasetState) -> DatasetState:
         """The state with the batches and packs that were written since."""
-        items, places = dict(known.items), dict(known.places)
         batches = {info.key for info in self._store.list(f"{prefix}/items")}
+        packs = {info.key for info in self._store.list(f"{prefix}/packs") if info.key.endswith(".json")}
+        if not (known.batches <= batches and known.packs <= packs):  # deleted and made again meanwhile
+            known = DatasetState(known.record, known.version)
+        items, places = dict(known.items), dict(known.places)
         for key in sorted(batches - known.batches):
             batch = decode_json(self._store.get(key), tuple[Item, ...], where=key)
             items.update({item.index: item for item in batch})
-        packs = {info.key for info in self._store.list(f"{prefix}/packs") if info.key.endswith(".json")}
         for key in sorted(packs - known.packs):
             index = decode_json(self._store.get(key), _PackIndex, where=key)
             for place in index.places:
                 places.setdefault(place.index, (key.removesuffix(".json") + ".bin", place))
-        return DatasetState(known.record, items, places, known.batches | batches, known.packs | packs)
+        return DatasetState(known.record, known.version, items, places, frozenset(batches), frozenset(packs))
 
     def append(self, dataset_id: str, items: Sequence[Item]) -> DatasetState:
         """Describe consecutive items; the same batch again changes nothing.
@@ -235,7 +243,11 @@ class Datasets:
                 )
 
     def write_pack(self, dataset_id: str, contents: Sequence[tuple[int, bytes]]) -> None:
-        """Store examples (index, bytes) durably as one pack. Their digests have been checked by the caller."""
+        """Store examples (index, bytes) durably as one pack. Their digests have been checked by the caller.
+
+        Raises:
+            NotFound: The dataset was deleted meanwhile; nothing of the pack stays.
+        """
         prefix = f"{dataset_prefix(dataset_id)}/packs/{ULID()}"
         places, offset = [], 0
         for index, content in contents:
@@ -243,6 +255,11 @@ class Datasets:
             offset += len(content)
         self._store.put(f"{prefix}.bin", b"".join(content for _, content in contents), if_absent=True)
         self._store.put(f"{prefix}.json", encode_json(_PackIndex(offset, tuple(places))), if_absent=True)
+        # A deletion removes the record first and then what it finds: whatever is written after that is ours to remove.
+        if not self._store.exists(f"{dataset_prefix(dataset_id)}/dataset.json"):
+            self._store.delete(f"{prefix}.json")
+            self._store.delete(f"{prefix}.bin")
+            raise unknown("ds", dataset_id)
 
     def mark_selection(self, dataset_id: str, selection_id: str) -> None:
         """Remember that a selection uses this dataset."""
@@ -281,6 +298,17 @@ class StoredExamples:
         return np.array([items[index].label for index in range(self._state.record.item_count)], dtype=np.int64)
 
     @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each example's file."""
+        return [self._state.items[index].sha256 for index in range(self._state.record.item_count)]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes of each example's file ``[n]``."""
+        items = self._state.items
+        return np.array([items[index].size for index in range(self._state.record.item_count)], dtype=np.int64)
+
+    @property
     def groups(self) -> NDArray[np.int64] | None:
         """Group of each example int64 ``[n]``, or None where all are independent."""
         items = self._state.items
@@ -298,13 +326,20 @@ class StoredExamples:
     def _one(self, index: int) -> bytes:
         pack, place = self._state.places[index]
         if self._open[0] != pack:
-            self._open = (pack, self._store.get(pack))
+            try:
+                self._open = (pack, self._store.get(pack))
+            except NotFound as error:
+                raise _damaged(index) from error
         content = self._open[1][place.offset : place.offset + place.size]
         item = self._state.items[index]
         if len(content) != item.size or hashlib.sha256(content).hexdigest() != item.sha256:
-            raise IntegrityError(
-                f"item {index} of the dataset differs from what was uploaded",
-                hint="Delete the dataset and upload it again.",
-                reason="ITEM_DAMAGED",
-            )
+            raise _damaged(index)
         return content
+
+
+def _damaged(index: int) -> IntegrityError:
+    return IntegrityError(
+        f"item {index} of the dataset is not what was uploaded any more",
+        hint="Delete the dataset (zoo forget) and upload it again.",
+        reason="ITEM_DAMAGED",
+    )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import AlreadyExists, Conflict, ItemsError, NotFound, ZooError
+from seedzoo.errors import AlreadyExists, Conflict, IntegrityError, ItemsError, NotFound, ZooError
 from seedzoo.records import SelectionReport, SelectionState
+from seedzoo_server.public import public
 from seedzoo_server.storage.keys import (
     TENANT,
     check_id,
@@ -22,6 +24,8 @@ from seedzoo_server.storage.keys import (
 )
 
 __all__ = ["Failure", "SelectionRecord", "SelectionRequest", "Selections"]
+
+_log = logging.getLogger(__name__)
 
 _ATTEMPTS = 20
 _MOST_FAULTS = 1000
@@ -54,7 +58,8 @@ class Failure:
 
     @classmethod
     def of(cls, error: ZooError) -> Failure:
-        """The stored form of an error."""
+        """The stored form of an error, as callers may see it."""
+        error = public(error)
         items = tuple(sorted(error.faults.items()))[:_MOST_FAULTS] if isinstance(error, ItemsError) else ()
         return cls(kind=type(error).__name__, reason=error.reason, message=error.message, hint=error.hint, items=items)
 
@@ -142,6 +147,8 @@ class Selections:
                 found.append(decode_json(self._store.get(info.key), SelectionRecord, where=info.key))
             except NotFound:
                 continue  # deleted since it was listed
+            except IntegrityError as error:
+                _log.error("left out of the listing: %s", error.message)
         return sorted(found, key=lambda record: record.created, reverse=True)
 
     def unfinished(self) -> list[str]:
@@ -151,6 +158,9 @@ class Selections:
             selection_id = info.key.rpartition("/")[2]
             try:
                 done = self.get(selection_id).state.finished
+            except IntegrityError as error:
+                _log.error("not taken up: %s", error.message)
+                continue
             except NotFound:
                 # The record may be about to be written; an old mark is that of a call which died before it did.
                 if datetime.now(UTC) - info.modified < _MARK_WITHOUT_RECORD:

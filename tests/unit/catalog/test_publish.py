@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ import pytest
 from tests.support import small_bundle
 
 from seedzoo.catalog.bundle import FAMILY_FILE, open_bundle
-from seedzoo.catalog.catalog import Catalog, alias_key, release_prefix
+from seedzoo.catalog.catalog import Catalog, alias_key, release_key, release_prefix
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.names import FamilyRef, VariantRef, parse_family, parse_variant
 from seedzoo.catalog.publish import publish, set_alias
 from seedzoo.errors import DataError, IntegrityError, NotFound, RequestError, StoreError
 from seedzoo.records import Family
+from seedzoo.starter import starter_bundle
 
 
 @pytest.fixture
@@ -114,6 +116,62 @@ def test_tampered_blob_is_refused(bundle: Path, victim: str) -> None:
 
     with pytest.raises(IntegrityError, match=re.escape(victim)):
         read_all()
+
+
+def test_publishing_again_repairs_what_was_damaged(bundle: Path) -> None:
+    store = MemoryStore()
+    first, _ = publish(store, bundle)
+    key = f"{release_prefix('mini', first.id)}/models/s003.onnx"
+    store.put(key, store.get(key)[:-1] + b"x")
+    second, new = publish(store, bundle)
+    assert new
+    assert second.id != first.id
+    store.put(alias_key("mini", "stable"), b"garbage")
+    third, new = publish(store, bundle)
+    assert new
+    catalog = Catalog(store)
+    family, release = catalog.family(FamilyRef("mini"))
+    assert release.id == third.id
+    assert all(catalog.model(release, variant) for variant in family.variants)
+
+
+def test_what_was_damaged_and_restored_is_read_again(bundle: Path) -> None:
+    store = MemoryStore()
+    release, _ = publish(store, bundle)
+    catalog, key = Catalog(store), release_key("mini", release.id)
+    good = store.get(key)
+    store.put(key, good.replace(b"models/s003.onnx", b"models/s009.onnx"))
+    with pytest.raises(IntegrityError):
+        catalog.family(FamilyRef("mini"))
+    store.put(key, good)
+    assert catalog.family(FamilyRef("mini"))[1] == release
+    store.delete(f"{release_prefix('mini', release.id)}/models/s003.onnx")
+    lost = next(variant for variant in catalog.family(FamilyRef("mini"))[0].variants if variant.tag == "s003")
+    with pytest.raises(IntegrityError, match=r"has lost models/s003\.onnx"):
+        catalog.model(release, lost)
+
+
+def test_bundle_with_foreign_contents_is_refused(bundle: Path, tmp_path: Path) -> None:
+    good = (bundle / "profile.parquet").read_bytes()
+    (bundle / "profile.parquet").write_bytes(b"junk")
+    with pytest.raises(IntegrityError, match="profile"):
+        publish(MemoryStore(), bundle)
+    shutil.copy(starter_bundle() / "profile.parquet", bundle / "profile.parquet")
+    with pytest.raises(DataError, match="is not of the family's variants"):
+        publish(MemoryStore(), bundle)
+    (bundle / "profile.parquet").write_bytes(good)
+    family = decode_json((bundle / FAMILY_FILE).read_bytes(), Family, where="test")
+    more = replace(family, task=replace(family.task, classes=(*family.task.classes, "hat")))
+    (bundle / FAMILY_FILE).write_bytes(encode_json(more))
+    with pytest.raises(DataError, match="classes of"):
+        publish(MemoryStore(), bundle)
+    (bundle / FAMILY_FILE).write_bytes(encode_json(family))
+    secret = tmp_path / "secret"
+    secret.write_text("password")
+    (bundle / "recipe.toml").unlink()
+    (bundle / "recipe.toml").symlink_to(secret)
+    with pytest.raises(DataError, match=r"lacks recipe\.toml"):
+        publish(MemoryStore(), bundle)
 
 
 def test_unknown_names_say_what_there_is(bundle: Path) -> None:

@@ -12,7 +12,9 @@ from seedzoo.catalog.codec import decode_json
 from seedzoo.catalog.integrity import sha256_file
 from seedzoo.catalog.names import check_name
 from seedzoo.errors import DataError, IntegrityError
+from seedzoo.inference.session import Model
 from seedzoo.records import Family, FileEntry
+from seedzoo.stress.table import read_profile
 
 __all__ = ["FAMILY_FILE", "PROFILE_FILE", "RECIPE_FILE", "Bundle", "check_family", "model_path", "open_bundle"]
 
@@ -53,18 +55,44 @@ def open_bundle(folder: Path) -> Bundle:
     check_family(family)
     for variant in family.variants:
         path = folder / variant.model.path
-        if not path.is_file():
+        if not _regular(path):
             raise DataError(f"{folder} lacks {variant.model.path}", hint="Build it again.", reason="BUNDLE_INVALID")
         if path.stat().st_size != variant.model.size or sha256_file(path) != variant.model.sha256:
             raise IntegrityError(f"{path} differs from what {FAMILY_FILE} says", hint="Build it again.")
     paths = [FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, *(variant.model.path for variant in family.variants)]
     for path_name in (PROFILE_FILE, RECIPE_FILE):
-        if not (folder / path_name).is_file():
+        if not _regular(folder / path_name):
             raise DataError(f"{folder} lacks {path_name}", hint="Build it again.", reason="BUNDLE_INVALID")
+    _check_contents(folder, family)
     files = tuple(
         FileEntry(path=name, size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in paths
     )
     return Bundle(folder=folder, family=family, files=files)
+
+
+def _regular(path: Path) -> bool:
+    """A link could lead to any file of this machine, which publishing would make public."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _check_contents(folder: Path, family: Family) -> None:
+    """The profile is of these variants, and the models are of this task. Raises DataError, IntegrityError."""
+    measured = {row.variant for row in read_profile(folder / PROFILE_FILE).rows}
+    tags = {variant.tag for variant in family.variants}
+    if measured != tags:
+        raise DataError(
+            f"{folder / PROFILE_FILE} is not of the family's variants: {', '.join(sorted(measured ^ tags)[:5])}",
+            hint="Build it again.",
+            reason="BUNDLE_INVALID",
+        )
+    for variant in family.variants:
+        model = Model((folder / variant.model.path).read_bytes(), name=f"{family.name}/{variant.tag}")
+        if model.classes != family.task.classes:
+            raise DataError(
+                f"the classes of {folder / variant.model.path} are not those of the family's task",
+                hint="Build it again.",
+                reason="BUNDLE_INVALID",
+            )
 
 
 def check_family(family: Family) -> None:
@@ -84,6 +112,7 @@ def check_family(family: Family) -> None:
     require(len(set(tags)) == len(tags), "two variants have the same tag")
     require(len(family.task.classes) >= 2, "its task has fewer than two classes")
     for variant in family.variants:
+        require(0 <= variant.held_out_accuracy <= 1, f"the accuracy of {variant.tag} is not between 0 and 1")
         require(variant.model.path == model_path(variant.tag), f"the model of {variant.tag} is not at its place")
     passed = {entry.tag for entry in family.certificate.entries if entry.passed}
     uncertified = sorted(set(tags) - passed)

@@ -12,7 +12,7 @@ from seedzoo.catalog.codec import decode_json
 from seedzoo.catalog.integrity import get_verified, stream_verified
 from seedzoo.catalog.names import FamilyRef, VariantRef
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import IntegrityError, NotFound
+from seedzoo.errors import DataError, IntegrityError, NotFound
 from seedzoo.records import Family, FileEntry, Release, Variant
 
 __all__ = ["Alias", "Catalog", "alias_key", "release_key", "release_prefix"]
@@ -50,8 +50,7 @@ class Catalog:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._releases: dict[tuple[str, str], Release] = {}
-        self._families: dict[tuple[str, str], Family] = {}
+        self._families: dict[tuple[str, str], tuple[Family, Release]] = {}
 
     def family_names(self) -> list[str]:
         """Families with a committed release under the default alias, sorted."""
@@ -67,10 +66,9 @@ class Catalog:
             NotFound: No such family, alias or release.
             IntegrityError: The record is damaged.
         """
-        release_id = self._release_id(ref)
-        cached = self._releases.get((ref.family, release_id))
-        if cached is not None:
-            return cached
+        return self._read_release(ref, self._release_id(ref))
+
+    def _read_release(self, ref: FamilyRef, release_id: str) -> Release:
         key = release_key(ref.family, release_id)
         try:
             raw = self._store.get(key)
@@ -79,8 +77,6 @@ class Catalog:
         release = decode_json(raw, Release, where=key)
         if release.id != release_id or release.family != ref.family:
             raise IntegrityError(f"{key} describes another release", hint="Publish the family again.")
-        with self._lock:
-            self._releases[(ref.family, release_id)] = release
         return release
 
     def _release_id(self, ref: FamilyRef) -> str:
@@ -106,12 +102,16 @@ class Catalog:
             NotFound: No such family, alias or release.
             IntegrityError: The manifest is damaged or breaks a rule of publishing.
         """
-        release = self.release(ref)
-        cached = self._families.get((release.family, release.id))
+        release_id = self._release_id(ref)
+        cached = self._families.get((ref.family, release_id))
         if cached is not None:
-            return cached, release
+            return cached
+        release = self._read_release(ref, release_id)
         family = decode_json(self._file(release, FAMILY_FILE), Family, where=f"{FAMILY_FILE} of {release.family}")
-        check_family(family)
+        try:
+            check_family(family)
+        except DataError as error:
+            raise IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.") from error
         listed = {entry.path: entry for entry in release.files}
         for variant in family.variants:
             if listed.get(variant.model.path) != variant.model:
@@ -119,8 +119,8 @@ class Catalog:
                     f"release {release.id} of {family.name} lists another model for {variant.tag} than its manifest",
                     hint="Publish the family again.",
                 )
-        with self._lock:
-            self._families[(release.family, release.id)] = family
+        with self._lock:  # only what was found whole is remembered
+            self._families[(ref.family, release_id)] = (family, release)
         return family, release
 
     def variant(self, ref: VariantRef) -> tuple[Variant, Family, Release]:
@@ -129,11 +129,9 @@ class Catalog:
         for variant in family.variants:
             if variant.tag == ref.tag:
                 return variant, family, release
-        tags = [variant.tag for variant in family.variants]
-        near = difflib.get_close_matches(ref.tag, tags, n=1)
         raise NotFound(
             f"family {family.name} has no variant {ref.tag}",
-            hint=f"Did you mean {family.name}/{near[0]}?" if near else f"It has {tags[0]} to {tags[-1]}.",
+            hint=f"It has {len(family.variants)}: zoo variants {family.name} lists them.",
             reason="VARIANT_UNKNOWN",
             field="variant",
         )
@@ -148,14 +146,18 @@ class Catalog:
 
     def model_stream(self, release: Release, variant: Variant, offset: int, chunk_size: int) -> Iterator[bytes]:
         """A variant's ONNX file from ``offset`` on; the last chunk comes only after all of it was verified."""
-        return stream_verified(
-            self._store,
-            self._key(release, variant.model),
-            size=variant.model.size,
-            sha256=variant.model.sha256,
-            offset=offset,
-            chunk_size=chunk_size,
-        )
+        entry = variant.model
+        try:
+            yield from stream_verified(
+                self._store,
+                self._key(release, entry),
+                size=entry.size,
+                sha256=entry.sha256,
+                offset=offset,
+                chunk_size=chunk_size,
+            )
+        except NotFound as error:
+            raise _lost(release, entry.path) from error
 
     def model_url(self, release: Release, variant: Variant, expires_s: int) -> str | None:
         """A presigned URL of a variant's ONNX file where the store can make one."""
@@ -167,5 +169,12 @@ class Catalog:
     def _file(self, release: Release, path: str) -> bytes:
         entry = next((entry for entry in release.files if entry.path == path), None)
         if entry is None:
-            raise IntegrityError(f"release {release.id} of {release.family} has no {path}", hint="Publish it again.")
-        return get_verified(self._store, self._key(release, entry), size=entry.size, sha256=entry.sha256)
+            raise _lost(release, path)
+        try:
+            return get_verified(self._store, self._key(release, entry), size=entry.size, sha256=entry.sha256)
+        except NotFound as error:
+            raise _lost(release, path) from error
+
+
+def _lost(release: Release, path: str) -> IntegrityError:
+    return IntegrityError(f"release {release.id} of {release.family} has lost {path}", hint="Publish the family again.")

@@ -141,8 +141,8 @@ def require_conditional_writes(store: ObjectStore) -> None:
         )
 
     key = f"probes/conditional-writes-{secrets.token_hex(8)}"
+    first = store.put(key, b"first", if_absent=True)  # outside: where this fails there is nothing to remove
     try:
-        first = store.put(key, b"first", if_absent=True)
         if not _refused(store, key, b"second", if_absent=True, if_match=None):
             raise unsafe("overwrites an object that must only be created (If-None-Match is ignored)")
         try:

@@ -17,10 +17,11 @@ from ulid import ULID
 from seedzoo.catalog.bundle import open_bundle
 from seedzoo.catalog.catalog import Alias, Catalog, alias_key, release_key, release_prefix
 from seedzoo.catalog.codec import encode_json
+from seedzoo.catalog.integrity import stream_verified
 from seedzoo.catalog.names import DEFAULT_ALIAS, FamilyRef, check_name
 from seedzoo.catalog.open import require_conditional_writes
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import Conflict, NotFound, StoreError
+from seedzoo.errors import Conflict, IntegrityError, NotFound, StoreError
 from seedzoo.records import FileEntry, Release
 
 __all__ = ["publish", "set_alias"]
@@ -59,7 +60,7 @@ def publish(
     require_conditional_writes(store)
     name = bundle.family.name
     current = _current(store, FamilyRef(name, alias))
-    if current is not None and set(current.files) == set(bundle.files):
+    if current is not None and set(current.files) == set(bundle.files) and _whole(store, current):
         return current, False
     started = time.monotonic()
     release = Release(
@@ -106,7 +107,20 @@ def set_alias(store: ObjectStore, family: str, alias: str, release_id: str) -> N
 
 
 def _current(store: ObjectStore, ref: FamilyRef) -> Release | None:
+    """The release that an alias means; None where there is none, or where what is stored is damaged."""
     try:
         return Catalog(store).release(ref)
-    except NotFound:
-        return None
+    except (NotFound, IntegrityError):
+        return None  # publishing again is what repairs it
+
+
+def _whole(store: ObjectStore, release: Release) -> bool:
+    """Whether every file of a release is still what was committed."""
+    prefix = release_prefix(release.family, release.id)
+    try:
+        for entry in release.files:
+            for _ in stream_verified(store, f"{prefix}/{entry.path}", size=entry.size, sha256=entry.sha256):
+                pass
+    except (NotFound, IntegrityError):
+        return False
+    return True
