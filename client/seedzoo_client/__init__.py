@@ -8,17 +8,25 @@
         report = zoo.select("mydata/")
         model = zoo.download(report.recommended, to="model.onnx")
 
-Importing it loads no machine-learning package. Errors are :class:`seedzoo.errors.ZooError` and its subclasses.
+Importing it loads no machine-learning package, and gRPC only when :class:`Client` is first named. Errors are
+:class:`seedzoo.errors.ZooError` and its subclasses.
 """
 
-from seedzoo.errors import ZooError
-from seedzoo.records import SelectionReport
-from seedzoo_client.client import Client
-from seedzoo_client.datasets import LocalDataset, open_dataset
-from seedzoo_client.progress import Progress, Stage
-from seedzoo_client.settings import RetryConfig, TLSConfig
-from seedzoo_client.upload import UploadedDataset
-from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
+from __future__ import annotations
+
+# Type checkers take it for true; importing typing would double the time in which Ctrl-C ends `zoo` with a traceback.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from seedzoo.errors import ZooError
+    from seedzoo.records import SelectionReport
+    from seedzoo_client.client import Client
+    from seedzoo_client.datasets import LocalDataset, open_dataset
+    from seedzoo_client.progress import Progress, Stage
+    from seedzoo_client.settings import RetryConfig, TLSConfig
+    from seedzoo_client.upload import UploadedDataset
+    from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
 
 __all__ = [
     "Client",
@@ -36,3 +44,35 @@ __all__ = [
     "ZooError",
     "open_dataset",
 ]
+
+_HOME_OF = {
+    "Client": "seedzoo_client.client",
+    "ConditionView": "seedzoo_client.views",
+    "FamilyView": "seedzoo_client.views",
+    "LocalDataset": "seedzoo_client.datasets",
+    "ProfileView": "seedzoo_client.views",
+    "Progress": "seedzoo_client.progress",
+    "RetryConfig": "seedzoo_client.settings",
+    "SelectionReport": "seedzoo.records",
+    "Stage": "seedzoo_client.progress",
+    "TLSConfig": "seedzoo_client.settings",
+    "UploadedDataset": "seedzoo_client.upload",
+    "VariantView": "seedzoo_client.views",
+    "ZooError": "seedzoo.errors",
+    "open_dataset": "seedzoo_client.datasets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # PEP 562: the command line runs before gRPC is loaded, and `zoo --help` does without it.
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

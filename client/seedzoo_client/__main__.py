@@ -1,5 +1,5 @@
 """`python -m seedzoo_client` is `zoo`."""
 
-from seedzoo_client.cli import main
+from seedzoo_client.entry import main
 
-main(prog_name="zoo")
+main()

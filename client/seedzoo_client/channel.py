@@ -105,7 +105,7 @@ def open_channel(address: Address, *, tls: TLSConfig | None, token: str | None) 
         ("grpc.keepalive_timeout_ms", 15_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         # Shared subchannels would hand one client the reconnect pause of another.
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.service_config", service_config()),

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from seedzoo.errors import DataError, NotFound, RequestError, Unavailable
+from seedzoo.errors import RequestError, Unavailable
 from seedzoo.records import SelectionReport
 from seedzoo_client import convert
 from seedzoo_client.background import in_background
@@ -20,8 +20,10 @@ from seedzoo_client.cache import CachedModel, ModelCache, VariantName, copy_mode
 from seedzoo_client.channel import open_channel, parse_address
 from seedzoo_client.datasets import DataSource, LocalDataset, bind, scan_source
 from seedzoo_client.download import Downloader
-from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
+from seedzoo_client.fitting import fitting_family
+from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.progress import ProgressCallback, ignore
+from seedzoo_client.retry import persistently
 from seedzoo_client.scan import Scan
 from seedzoo_client.settings import RetryConfig, TLSConfig, load_settings
 from seedzoo_client.status import translated
@@ -64,7 +66,7 @@ class Client:
         timeout: Seconds that one answer may take; uploads, downloads and selections last as long as they move on.
         home: Folder of the model cache.
         offline: Connect to nothing; :meth:`download` answers from the cache.
-        retry: How broken streams are taken up again.
+        retry: How long a connection that broke is taken up again.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Client:
         self._retry = retry or RetryConfig()
         self._cache = ModelCache(self.settings.home)
         self._opened: grpc.Channel | None = None
+        self._dataset_id: str | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -108,6 +111,15 @@ class Client:
     def server(self) -> str:
         """The server's address as people write it."""
         return self._address.label
+
+    @property
+    def last_dataset_id(self) -> str | None:
+        """The dataset on the server that the latest :meth:`upload` or :meth:`select` made or found.
+
+        Known before its images are sent, so that :meth:`delete_dataset` can remove them after a call that failed or
+        was stopped; None where the server holds nothing of it.
+        """
+        return self._dataset_id
 
     def families(self) -> list[FamilyView]:
         """All families that the server offers, by name."""
@@ -210,6 +222,7 @@ class Client:
         Raises:
             DataError: The data cannot be used; says which file or class.
         """
+        self._dataset_id = None
         return in_background(
             lambda show: self._upload(data, family, label_map, group, progress=show), progress=progress or ignore
         )
@@ -229,7 +242,8 @@ class Client:
     ) -> SelectionReport:
         """Choose the variant that is best on the given data.
 
-        Ctrl-C cancels the selection on the server; the uploaded images are kept, so the same call goes on from there.
+        Ctrl-C cancels the selection on the server; the uploaded images are kept, so the same call goes on from there,
+        or :meth:`delete_dataset` removes them (:attr:`last_dataset_id`).
 
         Args:
             data: As in :meth:`upload`, or what it returned.
@@ -252,6 +266,7 @@ class Client:
                 raise RequestError(f"{name} must lie between 0 and 1, not {value:g}", field=name)
         watcher = Watcher(self._channel(), server=self.server, retry=self._retry)
         started: list[str] = []
+        self._dataset_id = data.id if isinstance(data, UploadedDataset) else None
 
         def work(show: ProgressCallback) -> SelectionReport:
             uploaded = (
@@ -267,9 +282,13 @@ class Client:
                 alpha=alpha,
                 delta=delta,
             )
-            with translated(self.server):
-                stub = selection_pb2_grpc.SelectionServiceStub(self._channel())
-                selection = stub.StartSelection(request, timeout=self._timeout)
+            stub = selection_pb2_grpc.SelectionServiceStub(self._channel())
+            selection = persistently(
+                lambda: stub.StartSelection(request, timeout=self._timeout),
+                config=self._retry,
+                server=self.server,
+                progress=show,
+            )
             started.append(selection.id)
             return watcher.report(selection, dataset=uploaded.local, progress=show)
 
@@ -355,37 +374,12 @@ class Client:
     ) -> UploadedDataset:
         chosen, dataset = self._bind(scan_source(data, group=group), family, label_map)
         uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
-        return uploader.upload(dataset, family=chosen, progress=progress)
+        return uploader.upload(dataset, family=chosen, progress=progress, created=self._created)
+
+    def _created(self, dataset_id: str) -> None:
+        self._dataset_id = dataset_id
 
     def _bind(self, scan: Scan, family: str | None, label_map: LabelMap | None) -> tuple[str, LocalDataset]:
         if family is not None:
             return family, bind(scan, ClassMatcher(self.family(family).task.classes, label_map))
-        families = self.families()
-        if not families:
-            raise NotFound(f"the server {self.server} offers no families", hint="Publish one: `zoo publish`.")
-        if len(families) == 1:
-            return families[0].name, bind(scan, ClassMatcher(families[0].task.classes, label_map))
-        fitting: list[tuple[str, LocalDataset]] = []
-        for offered in families:
-            try:
-                fitting.append((offered.name, bind(scan, ClassMatcher(offered.task.classes, label_map))))
-            except DataError:
-                # Its classes are others; the families that fit decide.
-                continue
-        if not fitting:
-            offers = "; ".join(f"{found.name} ({shorten(found.task.classes, 10)})" for found in families[:5])
-            raise DataError(
-                f"no family of {self.server} has the classes {shorten(scan.labels, 10)}; it has: {offers}",
-                hint="Name the family with --family to see what differs, or give --label-map FILE.",
-                reason="LABEL_UNKNOWN",
-            )
-        return _only(fitting)
-
-
-def _only(found: list[tuple[str, LocalDataset]]) -> tuple[str, LocalDataset]:
-    if len(found) > 1:
-        names = [name for name, _ in found]
-        raise RequestError(
-            f"the data fit several families: {shorten(names)}", hint=f"Name one: --family {names[0]}.", field="family"
-        )
-    return found[0]
+        return fitting_family(scan, self.families(), label_map=label_map, server=self.server)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seedzoo.errors import DataError, RequestError
-from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
+from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.scan import Example, Scan, check_files, scan_data, some_names
 
 __all__ = ["DataSource", "Item", "LocalDataset", "bind", "open_dataset", "scan_source"]
@@ -41,8 +41,7 @@ class LocalDataset:
     class_counts: dict[str, int]
     """Labelled images of each class, 0 included."""
     notes: tuple[str, ...] = ()
-    """What was understood (a folder name that differs in case) and which classes have no image or one; a report says
-    the latter too."""
+    """What was understood (a folder name that differs in case)."""
     warnings: tuple[str, ...] = field(default=())
     """What is probably a mistake."""
 
@@ -134,17 +133,6 @@ def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
         classes=matcher.classes,
         items=items,
         class_counts=named,
-        notes=(*notes, *_thin_classes(named)),
+        notes=tuple(notes),
         warnings=scan.warnings,
     )
-
-
-def _thin_classes(counts: dict[str, int]) -> list[str]:
-    absent = [name for name, count in counts.items() if count == 0]
-    single = [name for name, count in counts.items() if count == 1]
-    warnings = []
-    if absent and len(absent) < len(counts):
-        warnings.append(f"no images of: {shorten(absent)}; the answer says nothing about them")
-    if single:
-        warnings.append(f"only one image of: {shorten(single)}")
-    return warnings

@@ -17,7 +17,7 @@ from seedzoo_client.cache import CachedModel, ModelCache
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
-from seedzoo_client.status import from_rpc_error, is_transient
+from seedzoo_client.status import from_rpc_error, is_transient, trouble
 from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 try:
@@ -37,7 +37,7 @@ class Downloader:
         channel: Channel to the server.
         cache: Where models go.
         server: The server's address as people are told.
-        retry: How often a broken stream is taken up again.
+        retry: How long a broken stream is taken up again.
     """
 
     def __init__(self, channel: grpc.Channel, cache: ModelCache, *, server: str, retry: RetryConfig) -> None:
@@ -52,7 +52,7 @@ class Downloader:
         Raises:
             IntegrityError: What arrived is not what was published; nothing of it is kept.
             LocalFailure: The disk is full or refuses; no half file is kept.
-            Unavailable: The stream broke too often; what arrived is kept for the next attempt.
+            Unavailable: The stream stayed broken for too long; what arrived is kept for the next attempt.
         """
         found = self._cache.find(model.sha256)
         if found is not None:
@@ -99,7 +99,7 @@ class Downloader:
         if file.seek(0, os.SEEK_END) > model.size:
             file.truncate(0)
         digest = _digest_of(file)
-        backoff = Backoff(self._retry)
+        backoff = Backoff(self._retry, progress=progress)
         while (offset := file.seek(0, os.SEEK_END)) < model.size:
             failure: grpc.RpcError | None = None
             try:
@@ -111,9 +111,10 @@ class Downloader:
             now = file.seek(0, os.SEEK_END)
             if now > offset:
                 backoff.progressed()
-            if now < model.size and not backoff.pause():
+            if now < model.size and not backoff.pause(trouble(failure)):
                 raise Unavailable(
-                    f"the download from {self._server} broke off at {now:,} of {model.size:,} bytes",
+                    f"the download from {self._server} broke off at {now:,} of {model.size:,} bytes: "
+                    f"{trouble(failure)}",
                     hint="What arrived is kept: run the same command again to get the rest.",
                 ) from failure
         return digest.hexdigest() == model.sha256

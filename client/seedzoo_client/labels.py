@@ -11,6 +11,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def read_label_map(source: LabelMap) -> dict[str, str]:
 
 def _read_csv(text: str, path: Path) -> list[tuple[Any, Any]]:
     pairs: list[tuple[Any, Any]] = []
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
         for row in rows:
             if not any(cell.strip() for cell in row):
@@ -142,6 +143,17 @@ def _read_csv(text: str, path: Path) -> list[tuple[Any, Any]]:
     if pairs and tuple(cell.lower() for cell in pairs[0]) == ("theirs", "ours"):
         del pairs[0]
     return pairs
+
+
+def _delimiter(text: str) -> str:
+    """Semicolons, as spreadsheets in half of Europe write them, only where commas do not make two columns."""
+    for delimiter in ",;":
+        with suppress(csv.Error):
+            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            first = next((row for row in rows if any(cell.strip() for cell in row)), [])
+            if len(first) == 2:
+                return delimiter
+    return ","
 
 
 def _read_json(text: str, path: Path) -> list[tuple[Any, Any]]:

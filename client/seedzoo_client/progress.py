@@ -20,6 +20,8 @@ class Stage(StrEnum):
     CHOOSING = "choosing"
     DONE = "done"
     DOWNLOADING = "downloading"
+    RECONNECTING = "reconnecting"
+    """The server cannot be reached or cannot go on; what was under way is taken up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class Progress:
     total: int = 0
     variants_in_race: int = 0
     leader: str = ""
+    detail: str = ""
+    """While reconnecting: what is wrong."""
 
 
 ProgressCallback = Callable[[Progress], None]

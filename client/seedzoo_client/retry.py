@@ -1,36 +1,91 @@
-"""Pauses between attempts to take up a broken stream."""
+"""Pauses between attempts to take up what broke off, and calls that are repeated until the server is back."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
+import grpc
+
+from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.settings import RetryConfig
+from seedzoo_client.status import from_rpc_error, is_transient, trouble
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "persistently"]
+
+_T = TypeVar("_T")
 
 
 class Backoff:
-    """Counts failures in a row and pauses longer after each.
+    """Measures how long nothing has gone forward, and pauses longer after each failure in a row.
 
     Args:
-        config: How often and how long.
+        config: How long to go on.
+        progress: Told from the second failure in a row on: a proxy that cuts a long stream is no trouble.
+        clock: Seconds that only grow.
+        sleep: Waits for that many seconds.
     """
 
-    def __init__(self, config: RetryConfig) -> None:
+    def __init__(
+        self,
+        config: RetryConfig,
+        *,
+        progress: ProgressCallback,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._config = config
+        self._progress = progress
+        self._clock = clock
+        self._sleep = sleep
         self._failures = 0
+        self._since = 0.0
 
     def progressed(self) -> None:
-        """Something went forward: the count starts again."""
+        """Something went forward: the time starts again."""
         self._failures = 0
 
-    def pause(self) -> bool:
-        """Wait before the next attempt; False when there were enough."""
+    def pause(self, why: str) -> bool:
+        """Wait before the next attempt; False when it has been tried for long enough.
+
+        Args:
+            why: What is wrong, in a few words.
+        """
+        now = self._clock()
+        if not self._failures:
+            self._since = now
         self._failures += 1
-        if self._failures >= self._config.attempts:
-            return False
-        pause = min(self._config.initial_seconds * 2 ** (self._failures - 1), self._config.maximum_seconds)
+        if self._failures > 1:
+            if now - self._since >= self._config.total_seconds:
+                return False
+            self._progress(Progress(Stage.RECONNECTING, detail=why))
+        # The exponent is bounded: a long outage with short pauses must not overflow.
+        growth: float = 2.0 ** min(self._failures - 1, 30)
         # Many clients that lost one server must not come back at the same moment.
-        time.sleep(pause * random.uniform(0.5, 1.0))
+        self._sleep(min(self._config.initial_seconds * growth, self._config.maximum_seconds) * random.uniform(0.5, 1.0))
         return True
+
+
+def persistently(call: Callable[[], _T], *, config: RetryConfig, server: str, progress: ProgressCallback) -> _T:
+    """Make a call that may be made twice, again and again while the server is away.
+
+    Only for calls after one that the server has answered: who names a wrong server should hear so at once.
+
+    Args:
+        call: Raises grpc's errors.
+        config: How long to go on.
+        server: The server's address as people are told.
+        progress: Told when it takes more than one more attempt.
+
+    Raises:
+        ZooError: The call failed for good.
+    """
+    backoff = Backoff(config, progress=progress)
+    while True:
+        try:
+            return call()
+        except grpc.RpcError as error:
+            if not (is_transient(error) and backoff.pause(trouble(error))):
+                raise from_rpc_error(error, server=server) from error

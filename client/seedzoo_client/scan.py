@@ -256,10 +256,11 @@ def _example(row: Sequence[str], columns: Sequence[int], *, folder: Path, where:
 
 
 def _check_repeats(examples: Sequence[Example]) -> tuple[str, ...]:
-    first: dict[Path, Example] = {}
+    first: dict[str, Example] = {}
+    folders: dict[Path, str] = {}
     repeats = 0
     for example in examples:
-        earlier = first.setdefault(example.path, example)
+        earlier = first.setdefault(_real(example.path, folders), example)
         if earlier is not example:
             repeats += 1
             if earlier.label != example.label:
@@ -272,7 +273,20 @@ def _check_repeats(examples: Sequence[Example]) -> tuple[str, ...]:
     if not repeats:
         return ()
     rows = "1 row repeats" if repeats == 1 else f"{repeats} rows repeat"
-    return (f"{rows} an earlier path; such an image counts more than once",)
+    return (f"{rows} an earlier path; the intervals count such an image once",)
+
+
+def _real(path: Path, folders: dict[Path, str]) -> str:
+    """One name for all spellings of a path; ``folders`` remembers those of its folders."""
+    try:
+        if path.name == ".." or path.is_symlink():
+            return os.path.realpath(path)
+        if path.parent not in folders:
+            folders[path.parent] = os.path.realpath(path.parent)
+    except (OSError, ValueError):
+        # No path at all: the check of the files says so.
+        return str(path)
+    return os.path.join(folders[path.parent], path.name)  # noqa: PTH118 - many thousands of them
 
 
 def check_files(examples: Sequence[Example]) -> None:

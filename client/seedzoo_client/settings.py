@@ -52,11 +52,11 @@ class TLSConfig:
 class RetryConfig:
     """How a broken stream is taken up again."""
 
-    attempts: int = 6
-    """Failures in a row, without any progress between them, after which we give up."""
+    total_seconds: float = 90.0
+    """How long we go on without any progress before we give up; long enough for a server to be restarted."""
     initial_seconds: float = 0.25
     """First pause; each further one is twice as long."""
-    maximum_seconds: float = 5.0
+    maximum_seconds: float = 2.0
     """Longest pause."""
 
 

@@ -24,12 +24,13 @@ from seedzoo.errors import (
     MissingExtra,
     NotFound,
     RequestError,
+    StoreError,
     Unavailable,
     ZooError,
     error_class,
 )
 
-__all__ = ["CLASS_OF_CODE", "from_rpc_error", "is_transient", "translated"]
+__all__ = ["CLASS_OF_CODE", "from_rpc_error", "is_transient", "translated", "trouble"]
 
 CLASS_OF_CODE: dict[StatusCode, type[ZooError]] = {
     StatusCode.ABORTED: Conflict,
@@ -84,9 +85,18 @@ def is_transient(error: grpc.RpcError) -> bool:
     code = error.code()
     details = _details(error)
     if details.kind:
-        return details.kind == Unavailable.__name__
+        # A store may come back as a server does; one that is unsafe has a kind of its own and stays so.
+        passing = details.kind == StoreError.__name__ and code is StatusCode.UNAVAILABLE
+        return passing or details.kind == Unavailable.__name__
     # A proxy that gives up on a long stream resets it; gRPC reports that as an internal error.
     return code in _TRANSIENT or (code is StatusCode.INTERNAL and "RST_STREAM" in (error.details() or ""))
+
+
+def trouble(error: grpc.RpcError | None) -> str:
+    """What is wrong while a transient error lasts, in a few words."""
+    if isinstance(error, grpc.Call) and (details := _details(error)).kind:
+        return details.message
+    return "connection lost"
 
 
 def from_rpc_error(error: grpc.RpcError, *, server: str) -> ZooError:

@@ -11,6 +11,8 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import grpc
 
@@ -18,9 +20,9 @@ from seedzoo.errors import DataError, Unavailable
 from seedzoo_client.datasets import LocalDataset
 from seedzoo_client.fingerprint import HashedItem, contradictions, dataset_fingerprint, hash_items, read_error
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
-from seedzoo_client.retry import Backoff
+from seedzoo_client.retry import Backoff, persistently
 from seedzoo_client.settings import RetryConfig
-from seedzoo_client.status import from_rpc_error, is_transient, translated
+from seedzoo_client.status import from_rpc_error, is_transient, trouble
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 
 __all__ = ["UploadedDataset", "Uploader"]
@@ -31,6 +33,9 @@ _PART_BYTES = 16 << 20
 # The whole message, not only its data, stays within 1 MiB.
 _PIECE_BYTES = (1 << 20) - 1_024
 _PART_SECONDS = 600.0
+_FRUITLESS_ROUNDS = 3
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Uploader:
         channel: Channel to the server.
         server: The server's address as people are told.
         timeout: Seconds for each unary call.
-        retry: How often a broken stream is taken up again.
+        retry: How long a broken stream is taken up again.
     """
 
     def __init__(self, channel: grpc.Channel, *, server: str, timeout: float, retry: RetryConfig) -> None:
@@ -61,8 +66,21 @@ class Uploader:
         self._timeout = timeout
         self._retry = retry
 
-    def upload(self, dataset: LocalDataset, *, family: str, progress: ProgressCallback) -> UploadedDataset:
+    def upload(
+        self,
+        dataset: LocalDataset,
+        *,
+        family: str,
+        progress: ProgressCallback,
+        created: Callable[[str], None] = lambda _: None,
+    ) -> UploadedDataset:
         """Hash, describe and send what the server does not have yet.
+
+        Args:
+            dataset: The images.
+            family: The family whose classes its labels are.
+            progress: Called as the work moves on.
+            created: Called with the dataset's id as soon as the server holds anything.
 
         Raises:
             DataError: A file cannot be read, or changed since it was hashed.
@@ -70,22 +88,23 @@ class Uploader:
         """
         total = len(dataset.items)
         items = hash_items(dataset, progress=lambda done: progress(Progress(Stage.READING, done, total)))
-        with translated(self._server):
-            created = self._stub.CreateDataset(
-                dataset_pb2.CreateDatasetRequest(
-                    request_id="ds-" + dataset_fingerprint(dataset.classes, items),
-                    classes=dataset.classes,
-                    item_count=total,
-                ),
-                timeout=self._timeout,
-            )
-            if created.described_count < total:
-                self._describe(created.id, items)
-        self._send_missing(created.id, items, progress=lambda done: progress(Progress(Stage.UPLOADING, done, total)))
+        request = dataset_pb2.CreateDatasetRequest(
+            request_id="ds-" + dataset_fingerprint(dataset.classes, items),
+            classes=dataset.classes,
+            item_count=total,
+        )
+        made = self._persistently(lambda: self._stub.CreateDataset(request, timeout=self._timeout), progress)
+        created(made.id)
+        if made.described_count < total:
+            self._describe(made.id, items, progress)
+        self._send_missing(made.id, items, progress)
         clash = contradictions(items)
-        return UploadedDataset(created.id, family, dataset, (*dataset.warnings, *([clash] if clash else [])))
+        return UploadedDataset(made.id, family, dataset, (*dataset.warnings, *([clash] if clash else [])))
 
-    def _describe(self, dataset_id: str, items: Sequence[HashedItem]) -> None:
+    def _persistently(self, call: Callable[[], _T], progress: ProgressCallback) -> _T:
+        return persistently(call, config=self._retry, server=self._server, progress=progress)
+
+    def _describe(self, dataset_id: str, items: Sequence[HashedItem], progress: ProgressCallback) -> None:
         for start in range(0, len(items), _BATCH):
             batch = [
                 dataset_pb2.ItemDescriptor(
@@ -94,7 +113,7 @@ class Uploader:
                 for index, item in enumerate(items[start : start + _BATCH], start=start)
             ]
             request = dataset_pb2.AppendItemsRequest(dataset_id=dataset_id, items=batch)
-            self._stub.AppendItems(request, timeout=self._timeout)
+            self._persistently(partial(self._stub.AppendItems, request, timeout=self._timeout), progress)
 
     def _missing(self, dataset_id: str) -> list[int]:
         indices: list[int] = []
@@ -107,38 +126,38 @@ class Uploader:
             if not token:
                 return indices
 
-    def _send_missing(self, dataset_id: str, items: Sequence[HashedItem], *, progress: Callable[[int], None]) -> None:
-        backoff = Backoff(self._retry)
-        fewest = len(items) + 1
-        failure: grpc.RpcError | None = None
+    def _send_missing(self, dataset_id: str, items: Sequence[HashedItem], progress: ProgressCallback) -> None:
+        backoff = Backoff(self._retry, progress=progress)
+        total = len(items)
+        fewest = total + 1
+        fruitless = 0
         while True:
             try:
                 missing = self._missing(dataset_id)
+                progress(Progress(Stage.UPLOADING, total - len(missing), total))
                 if not missing:
-                    progress(len(items))
                     return
                 if len(missing) < fewest:
-                    fewest = len(missing)
+                    fewest, fruitless = len(missing), 0
                     backoff.progressed()
-                # A server that accepts everything and still misses it counts as a failure, or this never ended.
-                elif not backoff.pause():
-                    raise self._broken_off(fewest, len(items)) from failure
-                done = len(items) - len(missing)
-                progress(done)
+                elif fruitless == _FRUITLESS_ROUNDS:
+                    # A server that accepts everything and still misses it: without a limit this never ended.
+                    raise self._broken_off(fewest, total, "the server does not keep them")
+                done = total - len(missing)
                 for part in _parts(missing, items):
                     self._send_part(dataset_id, part, items)
                     done += len(part)
-                    progress(done)
+                    progress(Progress(Stage.UPLOADING, done, total))
+                fruitless += 1
             except grpc.RpcError as error:
                 if not is_transient(error):
                     raise from_rpc_error(error, server=self._server) from error
-                failure = error
-                if not backoff.pause():
-                    raise self._broken_off(fewest, len(items)) from error
+                if not backoff.pause(trouble(error)):
+                    raise self._broken_off(fewest, total, trouble(error)) from error
 
-    def _broken_off(self, missing: int, total: int) -> Unavailable:
+    def _broken_off(self, missing: int, total: int, why: str) -> Unavailable:
         return Unavailable(
-            f"the upload to {self._server} broke off with {min(missing, total)} of {total} images missing",
+            f"the upload to {self._server} broke off with {min(missing, total)} of {total} images missing: {why}",
             hint="What arrived is kept: run the same command again to send the rest.",
         )
 

@@ -14,7 +14,7 @@ from seedzoo_client.datasets import LocalDataset
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
-from seedzoo_client.status import from_rpc_error, is_transient
+from seedzoo_client.status import from_rpc_error, is_transient, trouble
 from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
 
 __all__ = ["Watcher"]
@@ -43,7 +43,7 @@ class Watcher:
     Args:
         channel: Channel to the server.
         server: The server's address as people are told.
-        retry: How often a broken stream is opened again.
+        retry: How long a broken stream is opened again.
     """
 
     def __init__(self, channel: grpc.Channel, *, server: str, retry: RetryConfig) -> None:
@@ -76,7 +76,7 @@ class Watcher:
         return selection_report(ended.report)
 
     def _follow(self, selection_id: str, progress: ProgressCallback) -> selection_pb2.Selection:
-        backoff = Backoff(self._retry)
+        backoff = Backoff(self._retry, progress=progress)
         latest: selection_pb2.Progress | None = None
         while True:
             failure: grpc.RpcError | None = None
@@ -98,9 +98,9 @@ class Watcher:
             # Proxies cut long streams every minute or so; that is no sign of trouble.
             if time.monotonic() - opened > _LONG_SECONDS:
                 backoff.progressed()
-            if not backoff.pause():
+            if not backoff.pause(trouble(failure)):
                 raise Unavailable(
-                    f"lost sight of the selection at {self._server}",
+                    f"lost sight of the selection at {self._server}: {trouble(failure)}",
                     hint="Run the same command again; the uploaded images are kept.",
                 ) from failure
 

@@ -70,6 +70,8 @@ class FakeZoo(
     break_watches: int = 0
     failure: selection_pb2.SelectionError | None = None
     hang: bool = False
+    store_trouble: bool = False
+    """What breaks is the store behind the server, not the connection."""
     report: selection_pb2.SelectionReport | None = None
     # What was seen
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -82,6 +84,14 @@ class FakeZoo(
     starts: list[selection_pb2.StartSelectionRequest] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     watching: threading.Event = field(default_factory=threading.Event)
+
+    def _break(self, context: grpc.ServicerContext) -> None:
+        if self.store_trouble:
+            abort(
+                context, grpc.StatusCode.UNAVAILABLE, "the store does not answer", kind="StoreError",
+                reason="STORE_FAILED",
+            )  # fmt: skip
+        context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
     # -- catalog ----------------------------------------------------------------------------------------------------
 
@@ -175,7 +185,7 @@ class FakeZoo(
         for start in range(request.offset, len(body), CHUNK):
             if self.break_downloads > 0 and sent >= self.break_downloads_after:
                 self.break_downloads -= 1
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+                self._break(context)
             chunk = bytes(body[start : start + CHUNK])
             sent += len(chunk)
             yield catalog_pb2.DownloadModelResponse(chunk=chunk)
@@ -231,7 +241,7 @@ class FakeZoo(
             parts, index = b"", -1
             if self.break_uploads > 0 and count == 2:
                 self.break_uploads -= 1
-                context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+                self._break(context)
         assert not parts
         return dataset_pb2.UploadItemsResponse(stored_count=count)
 
@@ -252,7 +262,7 @@ class FakeZoo(
         self.watching.set()
         if self.break_watches > 0:
             self.break_watches -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            self._break(context)
         if self.hang:
             self.cancelled.wait(30)
             yield self._watch(selection_pb2.SELECTION_STATE_CANCELLED)
@@ -305,16 +315,18 @@ def made_up_report() -> selection_pb2.SelectionReport:
 
 
 @contextmanager
-def running(zoo: FakeZoo) -> Iterator[str]:
-    """Serve ``zoo`` on a free port of this machine; yields host:port."""
+def running(zoo: FakeZoo, *, address: str = "127.0.0.1:0") -> Iterator[str]:
+    """Serve ``zoo`` there, by default on a free port of this machine; yields host:port."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
     catalog_pb2_grpc.add_CatalogServiceServicer_to_server(zoo, server)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(zoo, server)
     selection_pb2_grpc.add_SelectionServiceServicer_to_server(zoo, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(address)
     server.start()
     try:
         yield f"127.0.0.1:{port}"
     finally:
+        # Not stop(0), which cuts the connections a little later: who waits in a call must not see it answered.
+        stopped = server.stop(None)
         zoo.cancelled.set()
-        server.stop(0).wait()
+        stopped.wait()

@@ -28,7 +28,7 @@ from seedzoo_client import Client, Progress, RetryConfig, Stage
 from seedzoo_protos.v1 import selection_pb2
 
 PNG = b"\x89PNG\r\n\x1a\n"
-QUICK = RetryConfig(attempts=3, initial_seconds=0.01, maximum_seconds=0.02)
+QUICK = RetryConfig(total_seconds=0.05, initial_seconds=0.01, maximum_seconds=0.02)
 
 
 @pytest.fixture
@@ -313,6 +313,8 @@ def test_ctrl_c_cancels_and_keeps_the_upload(zoo: FakeZoo, address: str, data: P
     assert "error: stopped; what is uploaded stays on the server" in errors
     assert "Run the same command again" in errors
     assert "Traceback" not in errors
+    (dataset_id,) = zoo.datasets
+    assert f"your images stay on the server until: zoo forget {dataset_id}" in errors
     assert zoo.cancelled.is_set()
     zoo.hang = False
     sent = len(zoo.uploaded)

@@ -1,9 +1,10 @@
 """One sink for all commands: what goes to stdout and stderr, in which form, and how an error looks.
 
 Data go to stdout; progress, notes, hints and warnings go to stderr. With ``--json``, stdout holds exactly one JSON
-document: the result, or ``{"error": {"reason", "message", "hint"}}``; the error's human line is on stderr as well, so
-that it is seen when stdout is piped into a parser. Text from elsewhere (class names, file names, a server's messages)
-passes through :func:`plain`: it can neither move the cursor nor be read as markup.
+document: the result, or ``{"error": {"reason", "message", "hint"}}`` with what the command adds (``dataset_id``); the
+error's human line is on stderr as well, so that it is seen when stdout is piped into a parser. Text from elsewhere
+(class names, file names, a server's messages) passes through :func:`plain`: it can neither move the cursor nor be read
+as markup.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import os
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 import rich.console
-from rich.console import RenderableType
+from rich.console import ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
 
 from seedzoo.errors import Cancelled, ZooError
@@ -35,6 +37,7 @@ __all__ = [
     "EXIT_CODES_HELP",
     "Console",
     "Rows",
+    "Unpadded",
     "add_output_options",
     "plain",
     "run_guarded",
@@ -66,6 +69,8 @@ EXIT_CODES_HELP = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {text}" for cod
 # Bidirectional controls reorder what is read; everything else invisible that scripts need (joiners) stays.
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _PIPE_WIDTH = 200
+# Narrower than this (COLUMNS=0 in some containers), even folding loses text; the terminal wraps what is too wide.
+_NARROWEST = 20
 _META_KEY = "seedzoo.console"
 
 
@@ -105,6 +110,8 @@ class _Stream(rich.console.Console):
         # A pipe has no width; 80 columns would cut what `grep` and `less -S` could have used.
         if not self.is_terminal and "COLUMNS" not in os.environ:
             self.width = _PIPE_WIDTH
+        elif self.width < _NARROWEST:
+            self.width = _NARROWEST
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError(errno.EPIPE, "the reader closed the output")
@@ -115,6 +122,29 @@ class Rows:
 
     def __init__(self, rows: Iterable[Iterable[object]]) -> None:
         self.text = "".join("\t".join(plain(cell) for cell in row) + "\n" for row in rows)
+
+
+class Unpadded:
+    """What ``part`` looks like, without blanks at the ends of its lines."""
+
+    def __init__(self, part: RenderableType) -> None:
+        self._part = Text(part) if isinstance(part, str) else part
+
+    def __rich_console__(self, console: rich.console.Console, options: ConsoleOptions) -> RenderResult:
+        """The lines, each cut behind its last visible character."""
+        for line in console.render_lines(self._part, options, pad=False):
+            yield from _without_end(line)
+            yield Segment.line()
+
+
+def _without_end(line: Sequence[Segment]) -> list[Segment]:
+    kept = list(line)
+    while kept and not kept[-1].text.rstrip():
+        kept.pop()
+    if kept:
+        last = kept[-1]
+        kept[-1] = Segment(last.text.rstrip(), last.style, last.control)
+    return kept
 
 
 class Console:
@@ -132,6 +162,8 @@ class Console:
         self.debug = debug
         self.out: rich.console.Console = _Stream(stderr=False)
         self.err: rich.console.Console = _Stream(stderr=True)
+        self.error_details: dict[str, Any] = {}
+        """What the JSON document of an error says as well: what a script needs to clean up."""
         self._answered = False
 
     @classmethod
@@ -156,7 +188,7 @@ class Console:
                 if isinstance(part, Rows):
                     self.out.file.write(part.text)
                 else:
-                    self.out.print(part)
+                    self.out.print(Unpadded(part))
             return
         if self._answered:
             raise RuntimeError("a command answers once in JSON mode")
@@ -184,7 +216,8 @@ class Console:
             self._say("hint: ", error.hint, style="cyan")
         if self.json_mode and not self._answered:
             self._answered = True
-            self._print_json({"error": {"reason": error.reason, "message": error.message, "hint": error.hint}})
+            told = {"reason": error.reason, "message": error.message, "hint": error.hint}
+            self._print_json({"error": {**told, **self.error_details}})
         if self.debug:
             self.err.file.write("".join(traceback.format_exception(error)))
 

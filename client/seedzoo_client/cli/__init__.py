@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import click
 
-from seedzoo.console import EXIT_CODES_HELP
+from seedzoo.console import EXIT_CODES_HELP, Console
 from seedzoo_client.cli.group import ZooGroup
 
 __all__ = ["main"]
@@ -32,6 +34,13 @@ then from config.toml. Results go to stdout, everything else to stderr.
 """
 
 
+def _show_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        found = version("seedzoo")
+        Console.current().result({"version": found}, f"zoo, version {found}")
+        ctx.exit()
+
+
 @click.group(
     cls=ZooGroup,
     help=_HELP,
@@ -40,9 +49,13 @@ then from config.toml. Results go to stdout, everything else to stderr.
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES_HELP,
 )
-@click.version_option(package_name="seedzoo", prog_name="zoo")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Run the command that was named; without one, show the help."""
     if ctx.invoked_subcommand is None:
+        if Console.current().json_mode:
+            raise click.UsageError("a command is missing", ctx=ctx)
         click.echo(ctx.get_help())

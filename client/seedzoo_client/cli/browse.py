@@ -121,13 +121,13 @@ def _family_page(family: FamilyView, profile: ProfileView) -> Group:
         paragraph(f"Release {family.release}; all models {size(family.model_bytes)}; licence {family.licence}"),
     ]
     if profile.conditions:
-        parts += [Text(""), _conditions(profile.conditions), Text(""), Text(_LEGEND, style="dim")]
+        parts += [Text(""), _conditions(profile.conditions), Text(""), paragraph(_LEGEND, style="dim")]
     return Group(*parts)
 
 
 _LEGEND = (
-    "mean, sd, min, max: accuracy over the variants in percent; sd/id: sd relative to\n"
-    "in distribution (id); rank corr.: Spearman correlation with the accuracy on id and\n"
+    "mean, sd, min, max: accuracy over the variants in percent; sd/id: sd relative to "
+    "in distribution (id); rank corr.: Spearman correlation with the accuracy on id and "
     "its 95 % interval. Near 0, held-out accuracy does not tell who does well there."
 )
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from seedzoo.console import Console, plain
 from seedzoo.errors import IntegrityError, NotFound, RequestError
 from seedzoo_client.cli.options import open_client, server_option
-from seedzoo_client.cli.text import percent, points, table
+from seedzoo_client.cli.text import paragraph, percent, points, table
 from seedzoo_client.client import Client
 from seedzoo_client.views import ProfileView, VariantView
 
@@ -75,7 +75,7 @@ def compare(first: str, second: str, server: str | None) -> None:
         f"{plain(two.name)} on {len(clear) - ahead}."
     )
     legend = (
-        "Differences in points, A minus B. ± holds for all conditions jointly (95 %) and is\n"
+        "Differences in points, A minus B. ± holds for all conditions jointly (95 %) and is "
         "rather too wide: it does not use that both saw the same images."
     )
     document = {
@@ -94,7 +94,7 @@ def compare(first: str, second: str, server: str | None) -> None:
             for row in found
         ],
     }
-    console.result(document, Group(Text(summary), Text(""), rows, Text(""), Text(legend, style="dim")))
+    console.result(document, Group(paragraph(summary), Text(""), rows, Text(""), paragraph(legend, style="dim")))
     console.hint("which of them is better for you depends on your images: zoo select --data YOUR_IMAGES/")
 
 

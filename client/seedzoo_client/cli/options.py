@@ -24,6 +24,7 @@ _SHOWN = {
     Stage.EVALUATING: "Evaluating variants",
     Stage.CHOOSING: "Choosing",
     Stage.DOWNLOADING: "Downloading",
+    Stage.RECONNECTING: "Trying again",
 }
 
 
@@ -50,6 +51,9 @@ def progress_bar(console: Console) -> Iterator[ProgressCallback]:
 
         def show(progress: Progress) -> None:
             nonlocal shown
+            if progress.stage is Stage.RECONNECTING and shown is not Stage.RECONNECTING:
+                # Seen also where no bar is: the command is not stuck.
+                console.note(f"{progress.detail}, trying again")
             if progress.stage is not shown and progress.stage in _SHOWN:
                 shown = progress.stage
                 # A new stage counts something else: the speed of the old one says nothing about it.

@@ -18,6 +18,8 @@ __all__ = ["render_report"]
 _PROFILE_ROWS = 5
 _DOUBT_ROWS = 5
 _LONGEST_TAG = 6
+# With fewer images, what could be noticed is most of the scale: true, and no help.
+_FEWEST_FOR_RESOLUTION = 20
 _COMPARED = {
     "family_mean": "a random variant",
     "best_held_out": "best held-out",
@@ -26,7 +28,7 @@ _COMPARED = {
 
 
 def render_report(report: SelectionReport, *, paths: Sequence[object] = ()) -> Group:
-    """Lay out a report for at most 80 columns; ``paths`` names the images by index."""
+    """Lay out a report for 80 columns or fewer; ``paths`` names the images by index."""
     parts: list[RenderableType] = list(_headline(report))
     for title, lines in (
         ("How sure is this?", list(_certainty(report))),
@@ -78,20 +80,24 @@ def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
         yield paragraph(
             f"{share} {n_variants - 1} other variants cannot be told apart from it with these images: {listing(names)}."
         )
-    yield paragraph(_resolution(report))
+    if resolution := _resolution(report):
+        yield paragraph(resolution)
 
 
 def _resolution(report: SelectionReport) -> str:
-    said = (
-        f"With {count(report.n_examples, 'image')} a real difference of {100 * report.detectable:.1f} points "
-        "between two variants would be noticed 4 times in 5"
-    )
-    if report.labels_to_separate is None:
-        return f"{said}."
-    return (
-        f"{said}; about {about(report.labels_to_separate)} more labels would separate the two leaders, "
-        "if the gap seen here is real."
-    )
+    sentences = []
+    if (report.n_groups or report.n_examples) >= _FEWEST_FOR_RESOLUTION:
+        sentences.append(
+            f"with {count(report.n_examples, 'image')} a real difference of {100 * report.detectable:.1f} points "
+            "between two variants would be noticed 4 times in 5"
+        )
+    if report.labels_to_separate is not None:
+        sentences.append(
+            f"about {about(report.labels_to_separate)} more labels would separate the two leaders, "
+            "if the gap seen here is real"
+        )
+    said = "; ".join(sentences)
+    return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
 def _gains(report: SelectionReport) -> Iterator[RenderableType]:

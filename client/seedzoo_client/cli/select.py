@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.console import RenderableType
 
 from seedzoo.console import Console, plain, to_plain_data
 from seedzoo.errors import RequestError
+from seedzoo.records import SelectionReport
 from seedzoo_client.cli.options import open_client, progress_bar, server_option
 from seedzoo_client.cli.report import render_report
+from seedzoo_client.client import Client
 from seedzoo_client.scan import scan_data
+from seedzoo_client.upload import UploadedDataset
 
 __all__ = ["select"]
 
@@ -55,24 +60,49 @@ def select(
     # What is wrong with the data needs no server to be told.
     scan_data(data, group=group)
     with open_client(server) as client:
-        kept = "what is uploaded stays on the server"
-        hint = "Run the same command again: it goes on from there."
-        with console.resumable(kept, hint=hint), progress_bar(console) as show:
-            uploaded = client.upload(data, family=family, label_map=label_map, group=group, progress=show)
-            for note in uploaded.local.notes:
-                console.note(note)
-            for warning in uploaded.warnings:
-                console.warn(warning)
-            report = client.select(uploaded, objective=objective, alpha=alpha, delta=delta, progress=show)
+        try:
+            uploaded, report = _select(
+                console, client, data, family, label_map, group, objective=objective, alpha=alpha, delta=delta
+            )
+            console.result(*_answer(uploaded, report))
+        except BaseException:
+            # Whatever ends it, Ctrl-C included: nobody else knows what to delete.
+            if client.last_dataset_id is not None:
+                console.error_details["dataset_id"] = client.last_dataset_id
+                console.note(_kept(client.last_dataset_id))
+            raise
+    name = plain(report.recommended)
+    console.note(f"{report.evaluations:,} predictions in {report.seconds:.1f} s; {_kept(uploaded.id)}")
+    console.hint(f"zoo download {name} --to ./")
+    console.hint(f"zoo predict {name} --data NEW_IMAGES/")
+
+
+def _select(
+    console: Console,
+    client: Client,
+    data: Path,
+    family: str | None,
+    label_map: Path | None,
+    group: str | None,
+    **asked: Any,
+) -> tuple[UploadedDataset, SelectionReport]:
+    hint = "Run the same command again: it goes on from there."
+    with console.resumable("what is uploaded stays on the server", hint=hint), progress_bar(console) as show:
+        uploaded = client.upload(data, family=family, label_map=label_map, group=group, progress=show)
+        for note in uploaded.local.notes:
+            console.note(note)
+        for warning in uploaded.warnings:
+            console.warn(warning)
+        return uploaded, client.select(uploaded, progress=show, **asked)
+
+
+def _answer(uploaded: UploadedDataset, report: SelectionReport) -> tuple[dict[str, Any], RenderableType]:
     document = {**to_plain_data(report), "dataset_id": uploaded.id, "data_warnings": list(uploaded.warnings)}
     paths = [item.path for item in uploaded.local.items]
     for doubt in document["label_doubts"]:
         doubt["path"] = str(paths[doubt["index"]])
-    console.result(document, render_report(report, paths=paths))
-    name = plain(report.recommended)
-    console.note(
-        f"{report.evaluations:,} predictions in {report.seconds:.1f} s; "
-        f"your images stay on the server until: zoo forget {uploaded.id}"
-    )
-    console.hint(f"zoo download {name} --to ./")
-    console.hint(f"zoo predict {name} --data NEW_IMAGES/")
+    return document, render_report(report, paths=paths)
+
+
+def _kept(dataset_id: str) -> str:
+    return f"your images stay on the server until: zoo forget {dataset_id}"

@@ -6,15 +6,29 @@ import math
 import textwrap
 from collections.abc import Sequence
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from seedzoo.console import plain
 
-__all__ = ["about", "count", "level", "listing", "paragraph", "percent", "points", "ratio", "size", "styled", "table"]
+__all__ = [
+    "Paragraph",
+    "about",
+    "count",
+    "level",
+    "listing",
+    "paragraph",
+    "percent",
+    "points",
+    "ratio",
+    "size",
+    "styled",
+    "table",
+]
 
 REPORT_WIDTH = 80
-"""Reports for reading keep to this width wherever they are shown."""
+"""Reports for reading are no wider than this; narrower terminals get narrower reports."""
 
 
 def percent(fraction: float) -> str:
@@ -64,14 +78,37 @@ def about(number: int) -> str:
     return f"{round(number / scale) * scale:,}"
 
 
-def paragraph(text: str, *, lead: str = "") -> Text:
-    """Text of our own and of others, wrapped for a report, whatever the width of the terminal."""
-    # Two columns go to the indentation around it.
-    width = REPORT_WIDTH - 2
-    lines = textwrap.wrap(
-        lead + plain(text), width, subsequent_indent=" " * len(lead), break_long_words=False, break_on_hyphens=False
-    )
-    return Text("\n".join(lines), no_wrap=True, overflow="fold")
+class Paragraph:
+    """Harmless text that wraps at :data:`REPORT_WIDTH` or at the width there is.
+
+    Args:
+        text: What it says.
+        lead: Begins the first line; the others are indented by as much.
+        style: As rich names it.
+    """
+
+    def __init__(self, text: str, *, lead: str = "", style: str = "") -> None:
+        self._text = plain(text)
+        self._lead = lead
+        self._style = style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The wrapped lines."""
+        lines = textwrap.wrap(
+            self._lead + self._text,
+            # Two columns go to the indentation around it.
+            min(REPORT_WIDTH - 2, options.max_width),
+            subsequent_indent=" " * len(self._lead),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        # A path or command stays in one piece where the terminal has room for it, and is folded where it has not.
+        yield Text("\n".join(lines), style=self._style, overflow="fold", no_wrap=False)
+
+
+def paragraph(text: str, *, lead: str = "", style: str = "") -> Paragraph:
+    """Text of our own and of others, wrapped for a report; see :class:`Paragraph`."""
+    return Paragraph(text, lead=lead, style=style)
 
 
 def styled(text: str, style: str = "") -> Text:

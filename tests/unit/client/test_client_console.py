@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 
 import click
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from seedzoo import errors
 from seedzoo.console import EXIT_CODES, Console, Rows, plain, to_plain_data
 from seedzoo_client.cli import group as group_module
+from seedzoo_client.cli import main
 from seedzoo_client.cli.group import ZooGroup
 
 
@@ -189,3 +190,32 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = ["bash", "-c", f'{sys.executable} -c "$1" | head -1 >/dev/null; exit ${{PIPESTATUS[0]}}', "bash", code]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_version() -> None:
+    found = version("seedzoo")
+    assert CliRunner().invoke(main, ["--version"]).stdout == f"zoo, version {found}\n"
+    for arguments in (["--version", "--json"], ["--json", "--version"]):
+        assert json.loads(CliRunner().invoke(main, arguments).stdout) == {"version": found}
+
+
+def test_json_without_a_command_is_an_error_document() -> None:
+    done = CliRunner().invoke(main, ["--json"])
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["message"] == "a command is missing"
+    assert CliRunner().invoke(main, []).stdout.startswith("Usage: ")
+
+
+def test_an_error_document_says_what_the_command_adds() -> None:
+    @click.group(cls=ZooGroup, lazy={})
+    def group() -> None:
+        pass
+
+    @group.command()
+    def fail() -> None:
+        Console.current().error_details["dataset_id"] = "ds-1"
+        raise errors.Unavailable("gone")
+
+    assert json.loads(CliRunner().invoke(group, ["fail", "--json"]).stdout)["error"] == {
+        "reason": "UNAVAILABLE", "message": "gone", "hint": "", "dataset_id": "ds-1",
+    }  # fmt: skip

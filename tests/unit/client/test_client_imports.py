@@ -29,7 +29,8 @@ def test_help_imports_neither_grpc_nor_commands() -> None:
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}; from seedzoo_client.cli import main; "
         "main(['--help'], standalone_mode=False); "
-        "print(sorted({'seedzoo_client.cli.select', 'seedzoo_server', 'seedzoo.commands'} & set(sys.modules)))"
+        "print(sorted({'grpc', 'numpy', 'seedzoo_client.cli.select', 'seedzoo_server', 'seedzoo.commands'}"
+        " & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -42,3 +43,33 @@ def test_exported_names() -> None:
         "SelectionReport", "Stage", "TLSConfig", "UploadedDataset", "VariantView", "ZooError", "open_dataset",
     ]  # fmt: skip
     assert all(hasattr(seedzoo_client, name) for name in seedzoo_client.__all__)
+    assert set(seedzoo_client.__all__) <= set(dir(seedzoo_client))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = seedzoo_client.Nothing
+
+
+def test_the_entry_point_is_light() -> None:
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import seedzoo_client.entry; "
+        "print(sorted({'click', 'grpc', 'numpy', 'rich', 'seedzoo'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["seedzoo_client.cli", "rich.text", "click"])
+def test_ctrl_c_while_it_still_imports(module: str) -> None:
+    code = f"""
+import signal, sys
+sys.path[:0] = {sys.path!r}
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["zoo", "families"]
+from seedzoo_client.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: stopped by Ctrl-C\n")

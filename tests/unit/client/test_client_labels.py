@@ -136,3 +136,19 @@ def test_toml_map(tmp_path: Path) -> None:
     path = tmp_path / "m.toml"
     path.write_text('"my bag" = "Bag"\n')
     assert read_label_map(path) == {"my bag": "Bag"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["theirs;ours\nmy bag;Bag\nhose;Trouser\n", "my bag;Bag\r\nhose;Trouser\r\n", '\n"my bag";"Bag"\nhose;Trouser\n'],
+)
+def test_semicolons_separate_as_well(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(content)
+    assert read_label_map(path) == {"my bag": "Bag", "hose": "Trouser"}
+
+
+def test_a_semicolon_in_a_name_separates_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("a;b,Bag\n")
+    assert read_label_map(path) == {"a;b": "Bag"}

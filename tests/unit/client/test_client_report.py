@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 
-from seedzoo.records import Baseline, ConditionAccuracy, Interval, SelectionReport, VariantScore
+from seedzoo import console as console_module
+from seedzoo.console import Unpadded
+from seedzoo.records import Baseline, ConditionAccuracy, Interval, LabelDoubt, SelectionReport, VariantScore
 from seedzoo_client.cli.report import render_report
-from seedzoo_client.cli.text import percent, points, size
+from seedzoo_client.cli.text import paragraph, percent, points, size, table
 
 REPORT = SelectionReport(
     family="fashion-cnn", release="01JD", recommended="fashion-cnn/s017", model_sha256="ab" * 32, model_size=285_000,
@@ -34,10 +39,14 @@ REPORT = SelectionReport(
 )  # fmt: skip
 
 
-def rendered(report: SelectionReport, width: int = 80) -> str:
+def printed(part: RenderableType, width: int) -> str:
     out = io.StringIO()
-    Console(file=out, width=width, markup=False, highlight=False, emoji=False).print(render_report(report))
+    Console(file=out, width=width, markup=False, highlight=False, emoji=False).print(Unpadded(part))
     return out.getvalue()
+
+
+def rendered(report: SelectionReport, width: int = 80, paths: Sequence[object] = ()) -> str:
+    return printed(render_report(report, paths=paths), width)
 
 
 def words(report: SelectionReport) -> str:
@@ -46,7 +55,69 @@ def words(report: SelectionReport) -> str:
 
 def test_fits_80_columns_at_any_width() -> None:
     assert max(map(len, rendered(REPORT).splitlines())) <= 80
-    assert rendered(REPORT).rstrip() == rendered(REPORT, 200).rstrip()
+    assert rendered(REPORT) == rendered(REPORT, 200)
+
+
+HARD = replace(
+    REPORT,
+    warnings=(*REPORT.warnings, f"see /a/{'very/' * 30}long/path.png", "画像の分類が間違っている " * 6),
+    label_doubts=(LabelDoubt(0, "Coat", "Bag", 0.98), LabelDoubt(1, "Bag", "Coat", 0.91)),
+    n_groups=40,
+)
+PATHS = (f"/data/{'deep/' * 20}0.png", "1.png")
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
+def test_nothing_is_lost_at_any_width(width: int) -> None:
+    text = rendered(HARD, width, PATHS)
+    # Tables fold inside their columns, so characters are compared, not words.
+    assert Counter("".join(text.split())) == Counter("".join(rendered(HARD, 2_000, PATHS).split()))
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+    sentence = "on more like them 76.1 to 87.2 % (95 % interval). Other variants may be as good, see below."
+    assert sentence in re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_words_of_tables_stay_whole_where_there_is_room(width: int) -> None:
+    text = rendered(REPORT, width)
+    for word in ("+9.4)", "distinguishable", "brightness-3", "58.0 ± 8.0 %", "difference"):
+        assert word in text
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("60", 60), ("40", 40), ("0", 20), (None, 80)])
+def test_what_a_command_prints_fits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str | None, widest: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    console_module.Console().result({}, render_report(REPORT))
+    text = capsys.readouterr().out
+    assert Counter("".join(text.split())) == Counter("".join(rendered(REPORT).split()))
+    assert max(map(len, text.splitlines())) <= widest
+    assert not re.search(r" +$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_pages_of_the_catalog_fold(width: int) -> None:
+    rows = table("variant", "held-out accuracy", "contrast-4", "SHA-256")
+    for tag in ("s001", "s002"):
+        rows.add_row(f"a-family-with-a-long-name/{tag}", percent(0.9061), percent(0.5), "0123456789ab")
+    legend = paragraph("differences in points, A minus B; they hold for all conditions jointly", style="dim")
+    page = Group(rows, legend)
+    text = printed(page, width)
+    assert Counter("".join(text.split())) == Counter("".join(printed(page, 300).split()))
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_few_images_say_nothing_of_differences() -> None:
+    assert "would be noticed" in words(replace(REPORT, n_examples=20))
+    few = words(replace(REPORT, n_examples=19))
+    assert "would be noticed" not in few
+    assert "About 900 more labels would separate the two leaders, if the gap seen here is real." in few
+    assert "more labels" not in words(replace(REPORT, n_examples=19, labels_to_separate=None))
+    assert "would be noticed" not in words(replace(REPORT, n_groups=5))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Which of the server's families a user's class names mean, where none was named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seedzoo.errors import DataError, NotFound, RequestError
+from seedzoo_client.datasets import LocalDataset, bind
+from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
+from seedzoo_client.scan import Scan
+from seedzoo_client.views import FamilyView
+
+__all__ = ["fitting_family"]
+
+
+def fitting_family(
+    scan: Scan, families: Sequence[FamilyView], *, label_map: LabelMap | None, server: str
+) -> tuple[str, LocalDataset]:
+    """The one family whose classes the labels are, and the data with its labels.
+
+    Args:
+        scan: What was found.
+        families: All that the server offers.
+        label_map: The user's class names to the task's, or a file with them.
+        server: The server's address as people are told.
+
+    Raises:
+        NotFound: There are no families.
+        DataError: The labels fit none of them.
+        RequestError: They fit several.
+    """
+    if not families:
+        raise NotFound(f"the server {server} offers no families", hint="Publish one: `zoo publish`.")
+    if len(families) == 1:
+        return families[0].name, bind(scan, ClassMatcher(families[0].task.classes, label_map))
+    fitting: list[tuple[str, LocalDataset]] = []
+    for offered in families:
+        try:
+            fitting.append((offered.name, bind(scan, ClassMatcher(offered.task.classes, label_map))))
+        except DataError:
+            # Its classes are others; the families that fit decide.
+            continue
+    if not fitting:
+        offers = "; ".join(f"{found.name} ({shorten(found.task.classes, 10)})" for found in families[:5])
+        raise DataError(
+            f"no family of {server} has the classes {shorten(scan.labels, 10)}; it has: {offers}",
+            hint="Name the family with --family to see what differs, or give --label-map FILE.",
+            reason="LABEL_UNKNOWN",
+        )
+    if len(fitting) > 1:
+        names = [name for name, _ in fitting]
+        raise RequestError(
+            f"the data fit several families: {shorten(names)}", hint=f"Name one: --family {names[0]}.", field="family"
+        )
+    return fitting[0]
