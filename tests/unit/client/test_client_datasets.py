@@ -162,7 +162,7 @@ def test_csv(folder: Path) -> None:
         (folder / "coat/c.png", 2),
         (folder / "Bag/b.png", 0),
     ]
-    assert dataset.warnings == ("1 row repeats an earlier path; such an image counts more than once",)
+    assert dataset.warnings == ("1 row repeats an earlier path; the intervals count such an image once",)
 
 
 @pytest.mark.parametrize("other", ["sub/../sub/a.png", "./sub//a.png", "link/a.png", "linked.png", "{here}/sub/a.png"])

@@ -1,0 +1,279 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from seedzoo.selection import (
+    OBJECTIVES,
+    Evidence,
+    Inputs,
+    ProfileCounts,
+    Requirement,
+    Status,
+    choose,
+    choose_with_requirements,
+    evaluate_requirements,
+    parse_requirement,
+    wilson,
+)
+
+NAMES = sorted(set(OBJECTIVES) - {"cost"})
+
+
+class TestParse:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("accuracy[blurry] >= .8", ("accuracy", "blurry", True, 0.8)),
+            ("profile[pixelate-3] >= .65", ("profile", "pixelate-3", True, 0.65)),
+            ("balanced_accuracy >= .7", ("balanced_accuracy", None, True, 0.7)),
+            ("  log_loss<=0.4  ", ("log_loss", None, False, 0.4)),
+            ("accuracy [ site A, night ]>= 80 %", ("accuracy", "site A, night", True, 0.8)),
+            ("accuracy >= 1.", ("accuracy", None, True, 1.0)),
+        ],
+    )
+    def test_reads(self, text: str, expected: tuple[object, ...]) -> None:
+        one = parse_requirement(text)
+        assert (one.metric, one.argument, one.at_least, one.threshold) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "must read"),
+            ("accuracy", "must read"),
+            ("accuracy > .8", "must read"),
+            ("accuracy == .8", "must read"),
+            ("accuracy[a]b] >= .8", "must read"),
+            ("accuracy[a >= .8", "must read"),
+            ("accuracy >= .8 and more", "no number"),
+            ("accuracy >=", "no number"),
+            ("accuracy >= -1", "no number"),
+            ("accuracy >= nan", "no number"),
+            ("accuracy >= 1e3", "no number"),
+            ("accuracy >= .", "no number"),
+            ("accuracy >= " + "9" * 400, "too large"),
+            ("accuracy[ ] >= .8", "no slice or condition"),
+            ("profile >= .8", "needs a condition"),
+            ("speed >= .8", "no objective is called 'speed'"),
+            ("cost <= 1", "costs come with a matrix"),
+        ],
+    )
+    def test_refuses(self, text: str, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            parse_requirement(text)
+
+    @given(
+        metric=st.sampled_from(NAMES),
+        argument=st.none() | st.text(min_size=1).map(str.strip).filter(lambda s: s and not set(s) & set("[]\n\r")),
+        at_least=st.booleans(),
+        threshold=st.floats(0, 1e3).map(lambda x: round(x, 4)),
+    )
+    def test_round_trip(self, metric: str, argument: str | None, at_least: bool, threshold: float) -> None:
+        one = Requirement(metric=metric, argument=argument, at_least=at_least, threshold=threshold)
+        assert parse_requirement(str(one)) == one
+
+    @given(st.text(alphabet="accuracy[]<>=. 0123456789%profile\n"))
+    def test_any_text_reads_or_is_refused_clearly(self, text: str) -> None:
+        message = ""
+        try:
+            parse_requirement(text)
+        except ValueError as error:
+            message = str(error)
+        assert not message or message.startswith("requirement")
+
+
+class TestEvaluate:
+    def test_profile_by_hand(self) -> None:
+        scores = np.ones((10, 3))
+        profile = {"blur": ProfileCounts(correct=[700, 650, 600], n=1000)}
+        (entry,) = evaluate_requirements(
+            [parse_requirement("profile[blur] >= .65")], Evidence(scores=scores, profile=profile)
+        )
+        low, high = wilson([0.7, 0.65, 0.6], 1000, alpha=0.05 / 3)
+        assert entry.lows == pytest.approx(low)
+        assert entry.highs == pytest.approx(high)
+        assert entry.statuses == (Status.MET, Status.OPEN, Status.REFUTED)
+        assert entry.shortfall == pytest.approx([0, 0, 0.05])
+
+    def test_bounds_share_alpha(self) -> None:
+        scores = np.random.default_rng(0).random((200, 4)) < 0.8
+        one = parse_requirement("accuracy >= .8")
+        (alone,) = evaluate_requirements([one], Evidence(scores=scores))
+        both = evaluate_requirements([one, one], Evidence(scores=scores))
+        assert np.all(both[0].lows < alone.lows)
+        # Without a pick, one requirement at level alpha is the simultaneous interval of `choose`.
+        assert alone.lows == pytest.approx(choose(scores).variant_intervals[0], abs=5e-3)
+
+    def test_slices_are_judged_alone(self) -> None:
+        scores = np.concatenate([np.ones((300, 2)), np.tile([1.0, 0.0], (100, 1))])
+        slices = {"rare": np.arange(400) >= 300}
+        (entry,) = evaluate_requirements(
+            [parse_requirement("accuracy[rare] >= .8")], Evidence(scores=scores, slices=slices)
+        )
+        assert entry.estimates.tolist() == [1, 0]
+        assert entry.statuses == (Status.MET, Status.REFUTED)
+
+    def test_other_metrics_and_at_most(self) -> None:
+        rng = np.random.default_rng(1)
+        labels = rng.integers(0, 2, 300)
+        sure = np.where(labels[:, None] == np.arange(2), 0.95, 0.05)
+        chance = np.stack([sure, np.full((300, 2), 0.5)], axis=1)
+        inputs = Inputs.of(labels, probabilities=chance)
+        evidence = Evidence(scores=inputs.predicted == labels[:, None], inputs=inputs)
+        table = evaluate_requirements(
+            [parse_requirement(text) for text in ("log_loss <= .4", "balanced_accuracy >= .7")], evidence, n_boot=300
+        )
+        assert [entry.statuses for entry in table] == [(Status.MET, Status.REFUTED)] * 2
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("accuracy[night] >= .8", "no slice is called 'night'; there are day, empty"),
+            ("accuracy[empty] >= .8", "has no examples"),
+            ("profile[snow] >= .8", "no condition 'snow'; it has blur"),
+            ("macro_f1 >= .8", "needs inputs"),
+        ],
+    )
+    def test_refuses(self, text: str, message: str) -> None:
+        evidence = Evidence(
+            scores=np.ones((4, 2)),
+            slices={"day": np.ones(4, dtype=bool), "empty": np.zeros(4, dtype=bool)},
+            profile={"blur": ProfileCounts(correct=[1, 2], n=4)},
+        )
+        with pytest.raises(ValueError, match=message):
+            evaluate_requirements([parse_requirement(text)], evidence)
+
+    @pytest.mark.parametrize("counts", [ProfileCounts(correct=[1], n=4), ProfileCounts(correct=[1, 5], n=4)])
+    def test_refuses_counts(self, counts: ProfileCounts) -> None:
+        with pytest.raises(ValueError, match="counts between 0 and 4"):
+            evaluate_requirements(
+                [parse_requirement("profile[blur] >= .5")], Evidence(scores=np.ones((4, 2)), profile={"blur": counts})
+            )
+
+    def test_refuses_none_at_all(self) -> None:
+        with pytest.raises(ValueError, match="at least one"):
+            evaluate_requirements([], Evidence(scores=np.ones((4, 2))))
+
+
+def three(n: int = 2000, seed: int = 0) -> np.ndarray:
+    """Accuracies .95, .90 and .80."""
+    latent = np.random.default_rng(seed).random((n, 1))
+    return latent < [0.95, 0.9, 0.8]
+
+
+def counts(*shares: float, n: int = 10_000) -> dict[str, ProfileCounts]:
+    return {"blur": ProfileCounts(correct=[round(share * n) for share in shares], n=n)}
+
+
+class TestChoose:
+    def test_the_best_that_meets(self) -> None:
+        outcome = choose_with_requirements(three(), ["profile[blur] >= .6"], profile=counts(0.5, 0.7, 0.7))
+        assert outcome.overall == (Status.REFUTED, Status.MET, Status.MET)
+        assert outcome.choice.best == 1
+        assert outcome.choice.candidates == (1,)
+        assert outcome.status is Status.MET
+        assert outcome.nearest is None
+        gain = outcome.choice.gains["family_mean"]
+        truth = 0.9 - np.mean([0.95, 0.9, 0.8])
+        assert gain.low <= truth <= gain.high
+        assert outcome.choice.p_within == 1
+
+    def test_only_the_met_reject(self) -> None:
+        # The first is better but only may meet the requirement, so the second cannot be ruled out by it.
+        outcome = choose_with_requirements(three(), ["profile[blur] >= .6"], profile=counts(0.601, 0.601, 0.601))
+        assert outcome.overall == (Status.OPEN,) * 3
+        assert outcome.choice.candidates == (0, 1, 2)
+        assert outcome.choice.best == 0
+        assert outcome.status is Status.OPEN
+        assert "still open" in outcome.choice.reason
+
+    def test_met_comes_before_open(self) -> None:
+        outcome = choose_with_requirements(three(), ["profile[blur] >= .6"], profile=counts(0.601, 0.7, 0.7))
+        assert outcome.choice.candidates == (1, 0)
+        assert outcome.choice.best == 1
+
+    def test_nearest_if_none_can(self) -> None:
+        outcome = choose_with_requirements(three(), ["profile[blur] >= .9"], profile=counts(0.5, 0.7, 0.8))
+        assert outcome.nearest == outcome.choice.best == 2
+        assert outcome.choice.candidates == ()
+        assert outcome.status is Status.REFUTED
+        assert outcome.choice.p_within == 0
+        assert outcome.table[0].shortfall[2] == pytest.approx(0.1)
+
+    def test_worst_of_several_requirements(self) -> None:
+        outcome = choose_with_requirements(
+            three(), ["profile[blur] >= .6", "accuracy >= .85"], profile=counts(0.5, 0.7, 0.7)
+        )
+        assert outcome.overall == (Status.REFUTED, Status.MET, Status.REFUTED)
+
+    def test_a_requirement_that_all_meet_changes_little(self) -> None:
+        rng = np.random.default_rng(3)
+        scores = rng.random((500, 6)) < 0.8
+        free = choose(scores)
+        outcome = choose_with_requirements(scores, ["accuracy >= .5"])
+        assert outcome.choice.best == free.best
+        assert set(free.candidates) <= set(outcome.choice.candidates)
+        assert outcome.choice.accuracy.low == pytest.approx(free.accuracy.low, abs=5e-3)
+
+    def test_single_example_and_variant(self) -> None:
+        outcome = choose_with_requirements([[1]], ["accuracy >= .5"])
+        assert outcome.choice.candidates == (0,)
+        assert outcome.status is Status.OPEN
+
+    def test_groups_weaken_the_evidence(self) -> None:
+        scores = np.repeat(np.random.default_rng(0).random((20, 2)) < 0.85, 20, axis=0)
+        groups = np.repeat(np.arange(20), 20)
+        text = ["accuracy >= .6"]
+        assert choose_with_requirements(scores, text).status is Status.MET
+        assert choose_with_requirements(scores, text, groups=groups).status is Status.OPEN
+
+    def test_validity(self) -> None:
+        """The best feasible variant stays, and nothing is called met that is not: accuracies near the threshold."""
+        truth = np.array([0.84, 0.82, 0.80, 0.78])
+        night = np.array([0.70, 0.80, 0.82, 0.90])
+        runs = kept = covered = 0
+        wrong = 0
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            dark = rng.random(300) < 0.3
+            shared = rng.random((300, 1))
+            day = (truth - 0.3 * night) / 0.7
+            scores = np.where(dark[:, None], shared < night, shared < day)
+            outcome = choose_with_requirements(
+                scores, ["accuracy[night] >= .8"], slices={"night": dark}, seed=seed, n_boot=300
+            )
+            feasible = night >= 0.8
+            runs += 1
+            kept += 1 in outcome.choice.candidates
+            wrong += any(
+                (status is Status.MET and not ok) or (status is Status.REFUTED and ok)
+                for status, ok in zip(outcome.overall, feasible, strict=True)
+            )
+            interval = outcome.choice.accuracy
+            covered += interval.low <= truth[outcome.choice.best] <= interval.high
+        assert stats.binom.cdf(kept, runs, 0.95) > 0.001
+        assert stats.binom.sf(wrong - 1, runs, 0.025) > 0.001
+        assert stats.binom.cdf(covered, runs, 0.95) > 0.001
+
+    def test_baselines_as_in_choose(self) -> None:
+        scores = three(300)
+        outcome = choose_with_requirements(
+            scores, ["accuracy >= .1"], baselines={"any": scores.any(axis=1)}, reference=2
+        )
+        assert list(outcome.choice.gains) == ["family_mean", "best_held_out", "any"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"requirements": []}, "at least one"),
+            ({"requirements": ["nonsense"]}, "must read"),
+            ({"alpha": 2}, "alpha"),
+            ({"n_boot": 20}, "n_boot"),
+            ({"reference": 9}, "reference"),
+            ({"slices": {"a": [1, 2]}, "requirements": ["accuracy[a] >= .1"]}, "booleans"),
+        ],
+    )
+    def test_refuses(self, arguments: dict[str, object], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            choose_with_requirements(np.ones((4, 2)), **({"requirements": ["accuracy >= .1"]} | arguments))  # type: ignore[arg-type]
