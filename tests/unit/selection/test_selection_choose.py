@@ -30,18 +30,17 @@ def close(one: Interval, two: Interval, *, tolerance: float = 1e-9) -> bool:
 
 
 def test_public_names() -> None:
-    assert selection.__all__ == [
-        "BEST_HELD_OUT",
-        "FAMILY_MEAN",
-        "Choice",
-        "EquivalenceResult",
-        "Interval",
-        "accuracy_scores",
-        "choose",
-        "equivalence_to_mean",
-        "wilson",
-        "wilson_at",
-    ]
+    classes = {
+        "ActiveSelector", "Choice", "EquivalenceResult", "Evidence", "Inputs", "Interval", "Metric", "Prior",
+        "ProfileCounts", "Race", "RequiredChoice", "Requirement", "RequirementStatus", "Signature", "Status",
+    }  # fmt: skip
+    functions = {
+        "accuracy_scores", "choose", "choose_by_metric", "choose_with_requirements", "equivalence_to_mean",
+        "estimated_proportions", "evaluate_requirements", "fit_prior", "objective", "parse_requirement",
+        "rank_unlabeled", "signature", "wilson", "wilson_at",
+    }  # fmt: skip
+    constants = {"BEST_HELD_OUT", "FAMILY_MEAN", "FAST_LEVEL", "OBJECTIVES"}
+    assert set(selection.__all__) == classes | functions | constants
 
 
 class TestByHand:
