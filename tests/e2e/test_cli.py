@@ -180,7 +180,7 @@ def test_publish_to_a_directory_is_repeatable(served: Served, tmp_path: Path) ->
     served.fails("publish", "--store", store, code=2)
 
 
-def test_interrupted_select_keeps_the_upload(served: Served, tmp_path: Path) -> None:
+def test_interrupted_select_keeps_the_upload(start_server: Callable[..., Served], tmp_path: Path) -> None:
     """Ctrl-C while images go up; the second run sends only the rest."""
     folder = tmp_path / "many"
     rng = np.random.default_rng(0)
@@ -189,18 +189,33 @@ def test_interrupted_select_keeps_the_upload(served: Served, tmp_path: Path) -> 
         for number in range(60):
             pixels = rng.integers(0, 256, (600, 600), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name / f"{number}.png", compress_level=0)
+    with LocalStore(tmp_path / "store") as store:
+        publish(store, small_bundle(tmp_path / "bundle", variants=2))
+    server = start_server("--store", str(tmp_path / "store"))
     process = subprocess.Popen(
         [sys.executable, "-m", "seedzoo_client", "select", "--data", str(folder)],
-        env=served.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    time.sleep(1.5)
+    datasets = tmp_path / "store" / "tenants" / "default" / "datasets"
+    deadline = time.monotonic() + 60
+    while not (first := list(datasets.glob("*/packs/*.json"))):  # one of about five packs is durable
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert "again" in said  # how to go on
-    report = served.json("select", "--data", folder)
+    assert "zoo forget ds-" in said  # or how to leave it
+    kept = {path: path.stat().st_mtime_ns for path in datasets.glob("*/packs/*.bin")}
+    assert len(kept) >= len(first)
+    report = server.json("select", "--data", folder)
     assert report["n_examples"] == 120
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+    stored = sum(path.stat().st_size for path in datasets.glob("*/packs/*.bin"))
+    sent = sum(path.stat().st_size for path in folder.rglob("*.png"))
+    assert sent <= stored < sent + (9 << 20)  # at most the pack that was under way at Ctrl-C came twice
 
 
 def test_server_killed_in_the_middle_loses_nothing(start_server: Callable[..., Served], tmp_path: Path) -> None:
