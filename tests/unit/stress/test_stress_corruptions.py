@@ -26,7 +26,7 @@ from seedzoo.stress.corruptions.images import (
 from seedzoo.stress.corruptions.resolution import downscale, pixelate
 from seedzoo.stress.corruptions.shape import thick, thin
 
-PUBLISHED = Path("/work/shared/data/corruption_severities.json")
+PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "data" / "corruption_severities.json"
 
 
 def _draws(count: int) -> Draws:
