@@ -74,8 +74,7 @@ class Runner:
         # Threads of its own: a selection must not take those that calls need for the store.
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="seedzoo-selection")
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._pauses = _PAUSES_S
-        self._given_up: dict[str, ZooError] = {}
+        self._given_up: set[str] = set()
         self._jobs: dict[str, _Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -100,7 +99,7 @@ class Runner:
     def submit(self, selection_id: str) -> None:
         """Queue a selection; one that is queued already stays where it is."""
         if selection_id not in self._jobs:
-            self._given_up.pop(selection_id, None)
+            self._given_up.discard(selection_id)
             self._jobs[selection_id] = _Job()
             self._queue.put_nowait(selection_id)
 
@@ -150,7 +149,7 @@ class Runner:
             except ZooError as error:
                 # Its mark is still in the store: the next start takes it up again.
                 _log.error("selection %s is given up until the next start: %s", selection_id, error.message)
-                self._given_up[selection_id] = error
+                self._given_up.add(selection_id)
             except Exception:  # noqa: BLE001  (a bug in one selection must not end the worker)
                 _log.exception("selection %s broke the runner's rules", selection_id)
             finally:
@@ -184,7 +183,7 @@ class Runner:
             Cancelled: The selection was cancelled, or the server stops, while it waited.
             ZooError: The store still failed at the last try.
         """
-        for pause in self._pauses:
+        for pause in _PAUSES_S:
             try:
                 return action()
             except (StoreError, LocalFailure) as error:

@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from seedzoo_client import RetryConfig
 from seedzoo_protos.v1 import (
     catalog_pb2,
     catalog_pb2_grpc,
@@ -27,6 +28,8 @@ from seedzoo_protos.v1 import (
 CLASSES = ("T-shirt/top", "Trouser", "Bag")
 RELEASE = "01JDZZZZZZZZZZZZZZZZZZZZZZ"
 CHUNK = 1 << 18
+PNG = b"\x89PNG\r\n\x1a\n"
+QUICK = RetryConfig(total_seconds=0.05, initial_seconds=0.01, maximum_seconds=0.02)
 
 
 def abort(

@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from client_fake_zoo import CHUNK, RELEASE, FakeZoo, running
+from client_fake_zoo import CHUNK, PNG, RELEASE, FakeZoo
 
 from seedzoo.errors import (
     DataError,
@@ -24,28 +23,8 @@ from seedzoo.errors import (
     RequestError,
     Unavailable,
 )
-from seedzoo_client import Client, Progress, RetryConfig, Stage
+from seedzoo_client import Client, Progress, Stage
 from seedzoo_protos.v1 import selection_pb2
-
-PNG = b"\x89PNG\r\n\x1a\n"
-QUICK = RetryConfig(total_seconds=0.05, initial_seconds=0.01, maximum_seconds=0.02)
-
-
-@pytest.fixture
-def zoo() -> FakeZoo:
-    return FakeZoo()
-
-
-@pytest.fixture
-def address(zoo: FakeZoo) -> Iterator[str]:
-    with running(zoo) as found:
-        yield found
-
-
-@pytest.fixture
-def client(address: str, tmp_path: Path) -> Iterator[Client]:
-    with Client(address, home=tmp_path / "home", offline=False, retry=QUICK) as found:
-        yield found
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def run_selection(
     loaders = [_loader(family.name, variant, load_model) for variant in family.variants]
     notes = Notes()
     predicted, ensemble = [], []
-    seen = 0
+    right = np.zeros(len(loaders), dtype=np.int64)
     with Evaluator(loaders) as evaluator:
         blocks = _decoded_blocks(examples, family, settings.max_pixels, notes, should_stop)
         for start, images in blocks:
@@ -136,13 +136,13 @@ def run_selection(
             scores = evaluator.run(images, labels[start:stop])
             predicted.append(scores.predicted)
             ensemble.append(scores.ensemble)
-            seen = stop
-            right = (np.concatenate(predicted) == labels[:seen, np.newaxis]).mean(axis=0)
+            right += (scores.predicted == labels[start:stop, np.newaxis]).sum(axis=0)
             leader = family.variants[int(right.argmax())].tag
-            on_progress(ProgressUpdate(SelectionPhase.EVALUATING, seen, total, len(loaders), f"{family.name}/{leader}"))
+            on_progress(ProgressUpdate(SelectionPhase.EVALUATING, stop, total, len(loaders), f"{family.name}/{leader}"))
     on_progress(ProgressUpdate(SelectionPhase.CHOOSING, total, total, len(loaders)))
     called = np.concatenate(predicted)
     correct = accuracy_scores(called, labels)
+    ensemble_right = np.concatenate(ensemble) == labels
     groups, copies = _dependent(examples)
     held_out = np.array([variant.held_out_accuracy for variant in family.variants])
     choice = choose(
@@ -150,7 +150,7 @@ def run_selection(
         alpha=settings.alpha,
         delta=settings.delta,
         groups=groups,
-        baselines={"ensemble": np.concatenate(ensemble) == labels},
+        baselines={"ensemble": ensemble_right},
         reference=int(held_out.argmax()),
         order=held_out,
         seed=settings.seed,
@@ -162,7 +162,7 @@ def run_selection(
         scores=Scores(
             predicted=called,
             correct=correct,
-            ensemble_accuracy=float((np.concatenate(ensemble) == labels).mean()),
+            ensemble_accuracy=float(ensemble_right.mean()),
             n_groups=None if groups is None else len(np.unique(groups)),
             copies=copies,
         ),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ulid import ULID
 
-from seedzoo.catalog.bundle import open_bundle
+from seedzoo.catalog.bundle import Bundle, open_bundle
 from seedzoo.catalog.catalog import Alias, Catalog, alias_key, release_key, release_prefix
 from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.integrity import stream_verified
@@ -24,7 +24,7 @@ from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import Conflict, IntegrityError, NotFound, StoreError
 from seedzoo.records import FileEntry, Release
 
-__all__ = ["publish", "set_alias"]
+__all__ = ["publish", "publish_bundle", "set_alias"]
 
 _COMMIT_WITHIN_S = 12 * 3600
 _ALIAS_ATTEMPTS = 10
@@ -37,11 +37,29 @@ def publish(
     alias: str = DEFAULT_ALIAS,
     on_file: Callable[[FileEntry], None] = lambda _: None,
 ) -> tuple[Release, bool]:
-    """Publish the bundle in ``folder`` and point ``alias`` at it.
+    """Open the bundle in ``folder``, check it, and publish it as :func:`publish_bundle` does.
+
+    Raises:
+        DataError: The bundle breaks a rule.
+        IntegrityError: A file differs from its manifest.
+        StoreError: As for :func:`publish_bundle`.
+    """
+    check_name(alias, "alias")
+    return publish_bundle(store, open_bundle(folder), alias=alias, on_file=on_file)
+
+
+def publish_bundle(
+    store: ObjectStore,
+    bundle: Bundle,
+    *,
+    alias: str = DEFAULT_ALIAS,
+    on_file: Callable[[FileEntry], None] = lambda _: None,
+) -> tuple[Release, bool]:
+    """Publish an opened bundle and point ``alias`` at it.
 
     Args:
         store: Where to.
-        folder: The bundle.
+        bundle: As :func:`seedzoo.catalog.bundle.open_bundle` found it.
         alias: Mutable name that will mean this release.
         on_file: Called after each file that was written.
 
@@ -50,13 +68,11 @@ def publish(
         means is not written again.
 
     Raises:
-        DataError: The bundle breaks a rule.
-        IntegrityError: A file differs from its manifest.
+        RequestError: The alias is no name.
         StoreUnsafe: The store ignores conditional writes.
         StoreError: The store failed, or writing took longer than half a day; nothing of it is visible.
     """
     check_name(alias, "alias")
-    bundle = open_bundle(folder)
     require_conditional_writes(store)
     name = bundle.family.name
     current = _current(store, FamilyRef(name, alias))
@@ -68,7 +84,7 @@ def publish(
     )
     prefix = release_prefix(name, release.id)
     for entry in bundle.files:
-        store.put_file(f"{prefix}/{entry.path}", folder / entry.path, if_absent=True)
+        store.put_file(f"{prefix}/{entry.path}", bundle.folder / entry.path, if_absent=True)
         on_file(entry)
     if time.monotonic() - started > _COMMIT_WITHIN_S:
         raise StoreError(

@@ -9,7 +9,7 @@ import click
 from seedzoo.catalog.bundle import open_bundle
 from seedzoo.catalog.names import DEFAULT_ALIAS
 from seedzoo.catalog.open import open_store
-from seedzoo.catalog.publish import publish as run
+from seedzoo.catalog.publish import publish_bundle
 from seedzoo.console import Console
 from seedzoo.starter import STARTER_FAMILY, starter_bundle
 
@@ -28,13 +28,12 @@ def publish(bundle: Path | None, store: str, alias: str, starter: bool) -> None:
     console = Console.current()
     if starter == (bundle is not None):
         raise click.UsageError("name a BUNDLE folder or say --starter, one of the two")
-    folder = starter_bundle() if bundle is None else bundle
-    count = len(open_bundle(folder).files)
+    found = open_bundle(starter_bundle() if bundle is None else bundle)
     opened = open_store(store)
     try:
         with console.progress() as bars, console.resumable("nothing of it is visible", hint="Publish again."):
-            task = bars.add_task("publish", total=count, detail="")
-            release, new = run(opened, folder, alias=alias, on_file=lambda _: bars.advance(task))
+            task = bars.add_task("publish", total=len(found.files), detail="")
+            release, new = publish_bundle(opened, found, alias=alias, on_file=lambda _: bars.advance(task))
     finally:
         opened.close()
     said = "published" if new else "already published:"

@@ -181,7 +181,7 @@ def _write_bundle(out: Path, files: dict[str, bytes]) -> Bundle:
         (fresh / "models").mkdir(parents=True)
         for name, content in files.items():
             write_atomically(fresh / name, content)
-        open_bundle(fresh)
+        bundle = open_bundle(fresh)
         shutil.rmtree(old, ignore_errors=True)
         if final.exists():
             final.rename(old)
@@ -189,4 +189,4 @@ def _write_bundle(out: Path, files: dict[str, bytes]) -> Bundle:
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise local_failure(error, out) from error
-    return open_bundle(final)
+    return replace(bundle, folder=final)
