@@ -20,7 +20,7 @@ Rules, all on the same draws (ratio = evaluations / (n M), kept = the truly best
 Exhaustive evaluation has ratio 1. The reserve columns say how often the plain Wilson interval of the raced pick, and
 its gain over the family mean, from 500 reserved examples cover the truth.
 
-Run: OMP_NUM_THREADS=1 python bench/race.py [--quick] [--out results.json] [--table results.md]
+Run: OMP_NUM_THREADS=1 python bench/race.py [--quick] [--out results.json] [--table results.md] [--docs docs/...]
 Exit status 1 if the race keeps the best in fewer than 95 % of runs on any task, or a reserve interval covers less,
 at one-sided binomial p < .001, or if it is not below the averaged e-process at some n on the held-out tasks.
 """
@@ -38,6 +38,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from docs import replace_between
 from numpy.typing import NDArray
 from scipy import special, stats
 
@@ -365,6 +366,35 @@ def table(cells: list[Cell]) -> str:
     return "\n".join(lines[1:])
 
 
+def summary(cells: list[Cell]) -> str:
+    """The means over tasks, and on which tasks `fast` falls short."""
+    rules = ("race", "averaged", "leader", "Hoeffding", "Bernstein", "halving", "fast")
+    lines = [f"| n | tasks | {' | '.join(rules)} |", f"|--:|---|{'--:|' * len(rules)}"]
+    for n in sorted({cell.n for cell in cells}):
+        for half in ("tuning", "held out", "all"):
+            part = [cell for cell in cells if cell.n == n and half in (cell.half, "all")]
+            if part:
+                shown = [f"{np.mean([c.ratio[r] for c in part]):.2f} ({rate(part, r):.2f})" for r in rules]
+                lines.append(f"| {n:,} | {half} ({len(part)}) | {' | '.join(shown)} |")
+    repetitions = ", ".join(sorted({f"{cell.repetitions} at n = {cell.n:,}" for cell in cells}))
+    kept = min(cell.kept["race"] for cell in cells)
+    covered = [np.mean([getattr(c, name) for c in cells]) for name in ("accuracy_covered", "gain_covered")]
+    return (
+        "Evaluations as a share of all, averaged over tasks (in brackets: runs that kept the truly best variant; for "
+        "fast the runs within one point, of those it stopped). Variants drop out of the race by betting on the "
+        "differences; beside it an averaged e-process, betting on the leader, races with Hoeffding's and empirical "
+        "Bernstein bounds, and successive halving, which promises nothing.\n\n"
+        + "\n".join(lines)
+        + f"\n\nRepetitions per task: {repetitions}. On the worst task the race kept the best in {kept:.2f} of the "
+        f"runs. Intervals from the reserve covered the accuracy in {covered[0]:.3f} and the gain in {covered[1]:.3f} "
+        f"of all runs. Fast is below {FAST_OFFERED} within one point on: {', '.join(_loose(cells)) or 'no task'}."
+    )
+
+
+def _loose(cells: list[Cell]) -> list[str]:
+    return [f"{c.task} (n {c.n}: {rate([c], 'fast'):.2f})" for c in cells if rate([c], "fast") < FAST_OFFERED]
+
+
 def rate(cells: list[Cell], rule: str) -> float:
     """Share of runs that kept the best; of those that fast stopped, the share within one point."""
     if rule != "fast":
@@ -397,6 +427,7 @@ def main() -> int:
     parser.add_argument("--half", choices=("tuning", "held out"), help="only this half of the tasks")
     parser.add_argument("--out", type=Path, help="write the cells as JSON here")
     parser.add_argument("--table", type=Path, help="write the Markdown table here")
+    parser.add_argument("--docs", type=Path, help="write the summary into this file, between its markers")
     arguments = parser.parse_args()
     cells = []
     start = time.perf_counter()
@@ -411,13 +442,14 @@ def main() -> int:
     text = table(cells)
     print(text)
     print(f"\nalpha {ALPHA}, blocks of {BLOCK}, delta {DELTA}, {time.perf_counter() - start:.0f} s")
-    loose = [f"{c.task} (n {c.n}: {rate([c], 'fast'):.2f})" for c in cells if rate([c], "fast") < FAST_OFFERED]
-    print(f"fast is uncalibrated, below {FAST_OFFERED} within one point, on: {', '.join(loose) or 'no task'}")
+    print(f"fast is uncalibrated, below {FAST_OFFERED} within one point, on: {', '.join(_loose(cells)) or 'no task'}")
     if arguments.out:
         record = {"alpha": ALPHA, "delta": DELTA, "block": BLOCK, "cells": [asdict(cell) for cell in cells]}
         arguments.out.write_text(json.dumps(record, indent=1) + "\n")
     if arguments.table:
         arguments.table.write_text(text + "\n")
+    if arguments.docs:
+        replace_between(arguments.docs, "bench/race.py", summary(cells))
     found = shortfalls(cells)
     for line in found:
         print(f"falls short: {line}", file=sys.stderr)

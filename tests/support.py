@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import io
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, open_bundle
+from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, SIGNATURES_FILE, Bundle, open_bundle
 from seedzoo.catalog.codec import encode_json
+from seedzoo.engine import Examples, SelectionSettings, run_selection
+from seedzoo.records import Family, ProgressUpdate, Release, SelectionReport, Variant
 from seedzoo.starter import starter_bundle
+from seedzoo.stress.signature_table import read_signature_table, signature_table_bytes
 from seedzoo.stress.table import read_profile, write_profile
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -39,7 +44,102 @@ def small_bundle(folder: Path, *, variants: int = 4, name: str = "mini") -> Path
     profile = read_profile(source.folder / PROFILE_FILE)
     rows = [row for row in profile.rows if row.variant in tags]
     write_profile(rows, folder / PROFILE_FILE, suite=profile.suite, dataset=profile.dataset, version=profile.version)
+    table = read_signature_table((source.folder / SIGNATURES_FILE).read_bytes(), where=SIGNATURES_FILE)
+    cut = replace(
+        table,
+        variants=table.variants[:variants],
+        cot=table.cot[:variants],
+        nuclear=table.nuclear[:variants],
+    )
+    (folder / SIGNATURES_FILE).write_bytes(signature_table_bytes(cut))
     return folder
+
+
+class MemoryExamples:
+    """Examples as the engine takes them: image files in memory.
+
+    Args:
+        contents: Bytes of each image file.
+        labels: Class index of each, -1 for none.
+        groups: Group of each, or None.
+        slices: By name which examples belong to a slice.
+        columns: By slice column the number of each example's slice.
+    """
+
+    def __init__(
+        self,
+        contents: Sequence[bytes],
+        labels: Sequence[int] | NDArray[np.int64],
+        *,
+        groups: NDArray[np.int64] | None = None,
+        slices: Mapping[str, NDArray[np.bool_]] | None = None,
+        columns: Mapping[str, NDArray[np.int64]] | None = None,
+    ) -> None:
+        self._contents = contents
+        self._columns = dict(columns or {})
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.groups = groups
+        self.digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        self.sizes = np.array([len(content) for content in contents], dtype=np.int64)
+        self.slices = dict(slices or {})
+        self.slice_columns = tuple(self._columns)
+        self.read_rows: list[int] = []
+
+    def slice_numbers(self, column: str) -> NDArray[np.int64]:
+        return self._columns[column]
+
+    def read(self, rows: Sequence[int]) -> list[bytes]:
+        self.read_rows += rows
+        return [self._contents[row] for row in rows]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The engine on a bundle."""
+
+    bundle: Bundle
+
+    @property
+    def family(self) -> Family:
+        return self.bundle.family
+
+    def load(self, variant: Variant) -> bytes:
+        return (self.bundle.folder / variant.model.path).read_bytes()
+
+    def select(
+        self,
+        examples: Examples,
+        settings: SelectionSettings,
+        *,
+        signatures: bool = True,
+        on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
+    ) -> SelectionReport:
+        folder = self.bundle.folder
+        return run_selection(
+            family=self.family,
+            release=Release(self.family.name, "release", "2026-01-01T00:00:00+00:00", self.bundle.files),
+            load_model=self.load,
+            profile=read_profile(folder / PROFILE_FILE),
+            signatures=read_signature_table((folder / SIGNATURES_FILE).read_bytes(), where="test")
+            if signatures
+            else None,
+            examples=examples,
+            settings=settings,
+            selections_served=1,
+            on_progress=on_progress,
+        )
+
+
+def subset_images() -> tuple[list[bytes], NDArray[np.int64]]:
+    """The small Fashion-MNIST subset of the tests: PNG files and labels."""
+    folder = Path(__file__).resolve().parent / "data" / "fashion-subset"
+    contents, labels = [], []
+    for part in ("train", "t10k"):
+        raw = gzip.decompress((folder / f"{part}-images-idx3-ubyte.gz").read_bytes())
+        contents += [png(image) for image in np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)]
+        raw = gzip.decompress((folder / f"{part}-labels-idx1-ubyte.gz").read_bytes())
+        labels.append(np.frombuffer(raw, np.uint8, offset=8).astype(np.int64))
+    return contents, np.concatenate(labels)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seedzoo.records import SelectionReport
     from seedzoo_client.client import Client
     from seedzoo_client.datasets import LocalDataset, open_dataset
+    from seedzoo_client.labelling import LabellingSession
     from seedzoo_client.progress import Progress, Stage
     from seedzoo_client.settings import RetryConfig, TLSConfig
     from seedzoo_client.upload import UploadedDataset
@@ -32,6 +33,7 @@ __all__ = [
     "Client",
     "ConditionView",
     "FamilyView",
+    "LabellingSession",
     "LocalDataset",
     "ProfileView",
     "Progress",
@@ -49,6 +51,7 @@ _HOME_OF = {
     "Client": "seedzoo_client.client",
     "ConditionView": "seedzoo_client.views",
     "FamilyView": "seedzoo_client.views",
+    "LabellingSession": "seedzoo_client.labelling",
     "LocalDataset": "seedzoo_client.datasets",
     "ProfileView": "seedzoo_client.views",
     "Progress": "seedzoo_client.progress",

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeVar
 
 import grpc
 
 from seedzoo.errors import RequestError, Unavailable
-from seedzoo.records import SelectionReport
-from seedzoo_client import convert
+from seedzoo.records import Evaluation, SelectionReport
+from seedzoo_client.asking import Inquiry, as_names
 from seedzoo_client.background import in_background
 from seedzoo_client.cache import CachedModel, ModelCache, VariantName, copy_model
+from seedzoo_client.catalog_calls import CatalogCalls
 from seedzoo_client.channel import open_channel, parse_address
-from seedzoo_client.datasets import DataSource, LocalDataset, bind, scan_source
+from seedzoo_client.class_tables import ClassProportions, Costs
+from seedzoo_client.datasets import DataSource, LocalDataset, bind, refuse_columns, scan_source
 from seedzoo_client.download import Downloader
 from seedzoo_client.fitting import fitting_family
+from seedzoo_client.labelling import LabellingSession, LabellingSettings, open_session, without_labels
 from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.progress import ProgressCallback, ignore
 from seedzoo_client.retry import persistently
@@ -28,16 +30,8 @@ from seedzoo_client.scan import Scan
 from seedzoo_client.settings import RetryConfig, TLSConfig, load_settings
 from seedzoo_client.status import translated
 from seedzoo_client.upload import UploadedDataset, Uploader
-from seedzoo_client.views import FamilyView, ProfileView, VariantView
 from seedzoo_client.watch import Watcher
-from seedzoo_protos.v1 import (
-    catalog_pb2,
-    catalog_pb2_grpc,
-    dataset_pb2,
-    dataset_pb2_grpc,
-    selection_pb2,
-    selection_pb2_grpc,
-)
+from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc, selection_pb2_grpc
 
 __all__ = ["Client"]
 
@@ -45,15 +39,7 @@ __all__ = ["Client"]
 _CLOSE_SECONDS = 1.0
 
 
-class _Page(Protocol):
-    @property
-    def next_page_token(self) -> str: ...
-
-
-_PageT = TypeVar("_PageT", bound=_Page)
-
-
-class Client:
+class Client(CatalogCalls):
     """A connection to a seedzoo server; use it as a context manager.
 
     Nothing is sent before the first call. Every failure is a :class:`seedzoo.errors.ZooError`.
@@ -121,86 +107,6 @@ class Client:
         """
         return self._dataset_id
 
-    def families(self) -> list[FamilyView]:
-        """All families that the server offers, by name."""
-        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        pages = self._pages(
-            lambda token: stub.ListFamilies(catalog_pb2.ListFamiliesRequest(page_token=token), timeout=self._timeout)
-        )
-        return [convert.family_view(family) for page in pages for family in page.families]
-
-    def family(self, name: str) -> FamilyView:
-        """One family: ``<family>``, ``<family>@<alias>`` or ``<family>@<release>``.
-
-        Raises:
-            NotFound: There is no such family.
-        """
-        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return convert.family_view(stub.GetFamily(catalog_pb2.GetFamilyRequest(name=name), timeout=self._timeout))
-
-    def variants(
-        self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
-    ) -> list[VariantView]:
-        """Variants of a family.
-
-        Args:
-            family: As in :meth:`family`.
-            filter: Terms joined by AND, for example ``accuracy[pixelate-3] >= 0.6 AND accuracy[id] >= 0.9``.
-            order_by: For example ``accuracy[contrast-4] desc``; by tag where empty.
-            limit: At most that many.
-
-        Raises:
-            NotFound: There is no such family.
-            RequestError: ``filter`` or ``order_by`` cannot be understood.
-        """
-        if limit is not None and limit < 1:
-            raise RequestError(f"limit must be at least 1, not {limit}", field="limit")
-        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        pages = self._pages(
-            lambda token: stub.ListVariants(
-                catalog_pb2.ListVariantsRequest(
-                    family=family,
-                    filter=filter,
-                    order_by=order_by,
-                    page_token=token,
-                    page_size=min(limit or 0, 1_000),
-                ),
-                timeout=self._timeout,
-            )
-        )
-        found: list[VariantView] = []
-        for page in pages:
-            found += [convert.variant_view(variant) for variant in page.variants]
-            if limit is not None and len(found) >= limit:
-                return found[:limit]
-        return found
-
-    def variant(self, name: str) -> VariantView:
-        """One variant: ``<family>/<tag>`` or ``<family>@<alias or release>/<tag>``.
-
-        Raises:
-            NotFound: There is no such variant.
-        """
-        asked = VariantName.parse(name)
-        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return convert.variant_view(
-                stub.GetVariant(catalog_pb2.GetVariantRequest(name=str(asked)), timeout=self._timeout)
-            )
-
-    def profile(self, family: str) -> ProfileView:
-        """The measured table variant x condition of a family.
-
-        Raises:
-            NotFound: There is no such family, or it has no profile.
-        """
-        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return convert.profile_view(
-                stub.GetProfile(catalog_pb2.GetProfileRequest(family=family), timeout=self._timeout)
-            )
-
     def upload(
         self,
         data: DataSource,
@@ -208,23 +114,29 @@ class Client:
         family: str | None = None,
         label_map: LabelMap | None = None,
         group: str | None = None,
+        slices: str | Sequence[str] = (),
+        check: Callable[[LocalDataset], None] = lambda _: None,
         progress: ProgressCallback | None = None,
     ) -> UploadedDataset:
-        """Bring labelled images to the server; what it already has is not sent again.
+        """Bring images to the server; what it already has is not sent again.
 
         Args:
-            data: Class folder, CSV file (``path,label``), or pairs of image path and class name.
+            data: Folder, CSV file (``path,label``), or pairs of image path and class name; labels may be missing.
             family: Whose classes the labels are; may be left out when one family fits.
             label_map: The user's class names to the task's, or a CSV, JSON or TOML file with them.
             group: Column of the CSV file that says which images depend on each other (patient, video).
+            slices: Columns of the CSV file that divide the images into slices; their names are sent.
+            check: Called with the data, in another thread, before anything is sent: what it raises stops the upload.
             progress: Called as the work moves on.
 
         Raises:
             DataError: The data cannot be used; says which file or class.
+            RequestError: An argument cannot be used, or several families fit.
         """
         self._dataset_id = None
         return in_background(
-            lambda show: self._upload(data, family, label_map, group, progress=show), progress=progress or ignore
+            lambda show: self._upload(data, family, label_map, group, as_names(slices), check=check, progress=show),
+            progress=progress or ignore,
         )
 
     def select(
@@ -233,10 +145,16 @@ class Client:
         *,
         family: str | None = None,
         objective: str = "accuracy",
+        requirements: str | Sequence[str] = (),
         alpha: float = 0.05,
         delta: float = 0.01,
+        class_proportions: ClassProportions | None = None,
+        costs: Costs | None = None,
+        evaluation: Evaluation | str = Evaluation.AUTO,
+        prior: bool = True,
         label_map: LabelMap | None = None,
         group: str | None = None,
+        slices: str | Sequence[str] = (),
         progress: ProgressCallback | None = None,
         request_id: str | None = None,
     ) -> SelectionReport:
@@ -248,11 +166,18 @@ class Client:
         Args:
             data: As in :meth:`upload`, or what it returned.
             family: Which family to choose from; may be left out when one fits the data's classes.
-            objective: The metric to maximise.
+            objective: The metric to maximise, with its parameter after a colon where it has one (``top_k:3``).
+            requirements: What the variant must fulfil beside it, such as ``accuracy[camera=B] >= .8``.
             alpha: One minus the coverage of the intervals and of the confidence set.
             delta: What counts as just as good, as a fraction (0.01 is one point).
+            class_proportions: Shares of the classes among the images, where known: by class name, as a file, or
+                ``"uniform"``. They help where labels are missing.
+            costs: For the objective ``cost``: true class to called class to cost, or a CSV file.
+            evaluation: How much is evaluated; the server decides by default.
+            prior: Whether unlabelled images and the family's stress profile may help to choose.
             label_map: As in :meth:`upload`.
             group: As in :meth:`upload`.
+            slices: As in :meth:`upload`.
             progress: Called as the work moves on.
             request_id: Makes the call repeatable: the same id finds the same selection. Random when None.
 
@@ -261,26 +186,32 @@ class Client:
             RequestError: An argument cannot be used, or several families fit.
             Cancelled: Somebody cancelled the selection.
         """
-        for name, value in (("alpha", alpha), ("delta", delta)):
-            if not 0 < value < 1:
-                raise RequestError(f"{name} must lie between 0 and 1, not {value:g}", field=name)
+        inquiry = Inquiry(
+            objective=objective, requirements=requirements, alpha=alpha, delta=delta, costs=costs,
+            class_proportions=class_proportions, evaluation=evaluation, prior=prior,
+        )  # fmt: skip
+        inquiry.check()
+        columns = as_names(slices)
+        if isinstance(data, UploadedDataset):
+            refuse_columns(group, columns)
         watcher = Watcher(self._channel(), server=self.server, retry=self._retry)
         started: list[str] = []
         self._dataset_id = data.id if isinstance(data, UploadedDataset) else None
 
         def work(show: ProgressCallback) -> SelectionReport:
+            def check(dataset: LocalDataset) -> None:
+                inquiry.check_classes(ClassMatcher(dataset.classes, label_map))
+
             uploaded = (
                 data
                 if isinstance(data, UploadedDataset)
-                else self._upload(data, family, label_map, group, progress=show)
+                else self._upload(data, family, label_map, group, columns, check=check, progress=show)
             )
-            request = selection_pb2.StartSelectionRequest(
+            request = inquiry.request(
                 request_id=request_id or f"sel-{uuid.uuid4()}",
                 dataset_id=uploaded.id,
                 family=family or uploaded.family,
-                objective=objective,
-                alpha=alpha,
-                delta=delta,
+                matcher=ClassMatcher(uploaded.local.classes, label_map),
             )
             stub = selection_pb2_grpc.SelectionServiceStub(self._channel())
             selection = persistently(
@@ -297,6 +228,57 @@ class Client:
                 watcher.cancel(selection_id)
 
         return in_background(work, progress=progress or ignore, abandoned=abandoned)
+
+    def label(
+        self,
+        data: DataSource,
+        *,
+        budget: int,
+        family: str | None = None,
+        audit: int = 0,
+        seed: int = 0,
+        alpha: float = 0.05,
+        delta: float = 0.01,
+        progress: ProgressCallback | None = None,
+    ) -> LabellingSession:
+        """Choose with few labels, which are asked for one by one; see :mod:`seedzoo_client.labelling`.
+
+        The same call goes on where an earlier one stopped.
+
+        Args:
+            data: Images as in :meth:`upload`; labels that come with them are not used.
+            budget: Labels in all.
+            family: Which family to choose from; may be left out where the server has only one.
+            audit: Size of a random sample that is asked for first, from which the accuracy is stated; 0 for none.
+            seed: Of the questions drawn.
+            alpha: Chance that the best variant ever leaves the candidates.
+            delta: What counts as just as good, as a fraction.
+            progress: Called until the first question can be asked.
+
+        Raises:
+            DataError: The data cannot be used; says which file.
+            RequestError: An argument cannot be used, or there are several families.
+        """
+        settings = LabellingSettings(budget=budget, audit=audit, seed=seed, alpha=alpha, delta=delta)
+        self._dataset_id = None
+
+        def work(show: ProgressCallback) -> LabellingSession:
+            chosen, dataset = self._bind(without_labels(data), family, None)
+            found = self.family(chosen)
+            uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
+            uploaded = uploader.upload(dataset, family=chosen, progress=show, created=self._created)
+            return open_session(
+                self._channel(),
+                uploaded,
+                settings,
+                family=f"{found.name}@{found.release}",
+                server=self.server,
+                timeout=self._timeout,
+                retry=self._retry,
+                progress=show,
+            )
+
+        return in_background(work, progress=progress or ignore)
 
     def download(
         self,
@@ -346,16 +328,6 @@ class Client:
             self._opened = open_channel(self._address, tls=self.settings.tls, token=self.settings.token)
         return self._opened
 
-    def _pages(self, fetch: Callable[[str], _PageT]) -> Iterator[_PageT]:
-        token = ""
-        while True:
-            with translated(self.server):
-                page = fetch(token)
-            yield page
-            token = page.next_page_token
-            if not token:
-                return
-
     def _fetch(self, name: VariantName, progress: ProgressCallback) -> Path:
         model = CachedModel.of(self.variant(str(name)))
         downloader = Downloader(self._channel(), self._cache, server=self.server, retry=self._retry)
@@ -369,10 +341,13 @@ class Client:
         family: str | None,
         label_map: LabelMap | None,
         group: str | None,
+        slices: Sequence[str] = (),
         *,
+        check: Callable[[LocalDataset], None] = lambda _: None,
         progress: ProgressCallback,
     ) -> UploadedDataset:
-        chosen, dataset = self._bind(scan_source(data, group=group), family, label_map)
+        chosen, dataset = self._bind(scan_source(data, group=group, slices=slices), family, label_map)
+        check(dataset)
         uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
         return uploader.upload(dataset, family=chosen, progress=progress, created=self._created)
 

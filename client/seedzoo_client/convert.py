@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,9 +14,13 @@ from seedzoo.records import (
     Certificate,
     CertificateEntry,
     ConditionAccuracy,
+    Evaluation,
+    Evidence,
     Interval,
     LabelDoubt,
     Preprocessing,
+    RequirementResult,
+    RequirementState,
     SelectionReport,
     Task,
     VariantScore,
@@ -103,19 +108,18 @@ def selection_report(message: selection_pb2.SelectionReport) -> SelectionReport:
         n_examples=message.n_examples,
         alpha=message.alpha,
         delta=message.delta,
-        accuracy=_interval(message.accuracy),
+        accuracy=_stated(message, "accuracy"),
+        value=_stated(message, "value"),
         candidates=tuple(message.candidates),
-        p_within=message.p_within,
-        detectable=message.detectable,
+        p_within=message.p_within if message.HasField("p_within") else None,
+        detectable=message.detectable if message.HasField("detectable") else None,
         labels_to_separate=message.labels_to_separate if message.HasField("labels_to_separate") else None,
         reason=message.reason,
         baselines=tuple(
-            Baseline(entry.name, entry.detail, entry.accuracy, _interval(entry.gain)) for entry in message.baselines
+            Baseline(entry.name, entry.detail, entry.accuracy, entry.value, _interval(entry.gain))
+            for entry in message.baselines
         ),
-        scores=tuple(
-            VariantScore(entry.variant, _interval(entry.accuracy), entry.candidate, entry.held_out_accuracy)
-            for entry in message.scores
-        ),
+        scores=tuple(_score(entry) for entry in message.scores),
         profile=tuple(
             ConditionAccuracy(entry.condition, entry.accuracy, entry.family_mean, entry.family_sd)
             for entry in message.profile
@@ -129,7 +133,67 @@ def selection_report(message: selection_pb2.SelectionReport) -> SelectionReport:
             LabelDoubt(doubt.index, doubt.label, doubt.called, doubt.share) for doubt in message.label_doubts
         ),
         n_groups=message.n_groups if message.HasField("n_groups") else None,
+        higher_is_better=message.higher_is_better,
+        evidence=_EVIDENCE[message.evidence],
+        n_unlabelled=message.n_unlabelled,
+        requirements=tuple(_requirement(entry) for entry in message.requirements),
+        requirement_status=_REQUIREMENTS.get(message.requirement_status),
+        class_proportions=dict(message.class_proportions),
+        proportions_source=message.proportions_source,
+        prior_used=message.prior_used,
+        evaluation=_EVALUATIONS[message.evaluation],
+        evaluations_exhaustive=message.evaluations_exhaustive,
+        n_reserve=message.n_reserve,
     )
+
+
+_EVIDENCE = {
+    selection_pb2.EVIDENCE_UNSPECIFIED: Evidence.LABELS,
+    selection_pb2.EVIDENCE_LABELS: Evidence.LABELS,
+    selection_pb2.EVIDENCE_NO_LABELS: Evidence.NO_LABELS,
+    selection_pb2.EVIDENCE_QUERIED_LABELS: Evidence.QUERIED_LABELS,
+}
+_EVALUATIONS = {
+    selection_pb2.EVALUATION_UNSPECIFIED: Evaluation.EXHAUSTIVE,
+    selection_pb2.EVALUATION_EXHAUSTIVE: Evaluation.EXHAUSTIVE,
+    selection_pb2.EVALUATION_RACE: Evaluation.RACE,
+    selection_pb2.EVALUATION_FAST: Evaluation.FAST,
+}
+_REQUIREMENTS = {
+    selection_pb2.REQUIREMENT_STATUS_MET: RequirementState.MET,
+    selection_pb2.REQUIREMENT_STATUS_OPEN: RequirementState.OPEN,
+    selection_pb2.REQUIREMENT_STATUS_REFUTED: RequirementState.REFUTED,
+}
+
+
+def _score(entry: selection_pb2.VariantScore) -> VariantScore:
+    return VariantScore(
+        variant=entry.variant,
+        accuracy=_stated(entry, "accuracy"),
+        value=_stated(entry, "value"),
+        candidate=entry.candidate,
+        held_out_accuracy=entry.held_out_accuracy,
+        requirements=_REQUIREMENTS.get(entry.requirements),
+        expected_deviation=entry.expected_deviation if entry.HasField("expected_deviation") else None,
+    )
+
+
+def _requirement(entry: selection_pb2.RequirementResult) -> RequirementResult:
+    return RequirementResult(
+        text=entry.text,
+        status=_REQUIREMENTS.get(entry.status, RequirementState.OPEN),
+        value=_interval(entry.value),
+        met=entry.met,
+        open=entry.open,
+        refuted=entry.refuted,
+    )
+
+
+def _stated(
+    message: selection_pb2.SelectionReport | selection_pb2.VariantScore, name: Literal["accuracy", "value"]
+) -> Interval | None:
+    """An interval, or None where the evidence gives none."""
+    return _interval(getattr(message, name)) if message.HasField(name) else None
 
 
 def selection_error(message: selection_pb2.SelectionError, *, where: str = "") -> ZooError:

@@ -12,12 +12,20 @@ from seedzoo.errors import DataError, RequestError
 from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.scan import Example, Scan, check_files, scan_data, some_names
 
-__all__ = ["DataSource", "Item", "LocalDataset", "bind", "open_dataset", "scan_source"]
+__all__ = ["DataSource", "Item", "LocalDataset", "SliceColumn", "bind", "open_dataset", "scan_source"]
 
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
-DataSource = str | os.PathLike[str] | Iterable[tuple[str | os.PathLike[str], str]]
-"""A class folder, a CSV file, or pairs of image path and class name."""
+DataSource = str | os.PathLike[str] | Iterable[tuple[str | os.PathLike[str], str | None]]
+"""A folder, a CSV file, or pairs of image path and class name (None without label)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceColumn:
+    """What divides the images into slices, and the slices' names in order of first appearance."""
+
+    name: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,8 @@ class Item:
     path: Path
     label: int | None
     group: int | None = None
+    slices: tuple[int, ...] = ()
+    """For each slice column of the dataset, the position of its slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class LocalDataset:
     """What was understood (a folder name that differs in case)."""
     warnings: tuple[str, ...] = field(default=())
     """What is probably a mistake."""
+    slice_columns: tuple[SliceColumn, ...] = ()
 
     @property
     def is_labelled(self) -> bool:
@@ -61,7 +72,7 @@ def open_dataset(data: DataSource, *, task_classes: Sequence[str], label_map: La
     """Find the images of ``data`` and match their class names with the task's.
 
     Args:
-        data: Class folder, CSV file (``path,label``), or pairs of path and class name.
+        data: Folder, CSV file (``path,label``), or pairs of path and class name; labels may be missing.
         task_classes: Class names of the task, in order.
         label_map: The user's class names to the task's, or a file with them.
 
@@ -71,30 +82,44 @@ def open_dataset(data: DataSource, *, task_classes: Sequence[str], label_map: La
     return bind(scan_source(data), ClassMatcher(task_classes, label_map))
 
 
-def scan_source(data: DataSource, *, group: str | None = None) -> Scan:
-    """Find labelled examples without yet knowing the task; ``group`` as in :func:`seedzoo_client.scan.scan_data`.
+def scan_source(data: DataSource, *, group: str | None = None, slices: Sequence[str] = ()) -> Scan:
+    """Find examples without yet knowing the task; options as in :func:`seedzoo_client.scan.scan_data`.
 
     Raises:
         DataError: As for :func:`open_dataset`.
+        RequestError: Pairs have no columns, or ``slices`` names what cannot be a column of slices.
     """
     if isinstance(data, str | os.PathLike):
-        return scan_data(data, group=group)
-    _refuse_group(group, "pairs of path and class name")
+        return scan_data(data, group=group, slices=slices)
+    refuse_columns(group, slices, what="pairs of path and class name have no columns")
     try:
         examples = tuple(Example(Path(path), label) for path, label in data)
     except (TypeError, ValueError) as error:
         raise DataError("items must be pairs of image path and class name") from error
+    for example in examples:
+        if not (example.label is None or isinstance(example.label, str)):
+            raise DataError(f"the class of {example.path} must be a name or None, not {example.label!r}")
     if not examples:
         raise DataError("the data have no items", reason="DATA_EMPTY")
     check_files(examples)
     return Scan(Path("the given items"), examples)
 
 
-def _refuse_group(group: str | None, what: str) -> None:
-    if group is not None:
-        raise RequestError(
-            f"{what} have no column {group!r}", hint="Give a CSV file with path,label and that column.", field="group"
-        )
+def refuse_columns(
+    group: str | None, slices: Sequence[str], *, what: str = "the data are uploaded already, with their columns"
+) -> None:
+    """Refuse columns for data that take none.
+
+    Raises:
+        RequestError: A group or slices are named.
+    """
+    for field_name, column in [("group", group), *(("slices", name) for name in slices)]:
+        if column is not None:
+            raise RequestError(
+                f"{what}: {column!r} cannot be one",
+                hint="Give a CSV file with path,label and that column.",
+                field=field_name,
+            )
 
 
 def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
@@ -109,15 +134,19 @@ def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
         if len(splits) == len(scan.labels):
             chosen = next((label for label in splits if not label.lower().startswith("train")), splits[0])
             stranger.hint = f"These look like splits, not classes: name one, --data {scan.source / chosen}."
+        elif all(matcher.index(label) is None for label in scan.labels):
+            stranger.hint += " Images without label lie directly in the folder, or in a CSV file without column label."
         raise stranger
     index_of = {label: index for label in scan.labels if (index := matcher.index(label)) is not None}
     # Numbers stand for the groups' names, which stay here as file names do.
     group_of: dict[str, int] = {}
+    slice_of: list[dict[str, int]] = [{} for _ in scan.slice_columns]
     items = tuple(
         Item(
             example.path,
             None if example.label is None else index_of[example.label],
             None if example.group is None else group_of.setdefault(example.group, len(group_of)),
+            tuple(known.setdefault(value, len(known)) for known, value in zip(slice_of, example.slices, strict=True)),
         )
         for example in scan.examples
     )
@@ -135,4 +164,7 @@ def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
         class_counts=named,
         notes=tuple(notes),
         warnings=scan.warnings,
+        slice_columns=tuple(
+            SliceColumn(name, tuple(known)) for name, known in zip(scan.slice_columns, slice_of, strict=True)
+        ),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedzoo.errors import DataError
-from seedzoo_client.datasets import LocalDataset
+from seedzoo_client.datasets import LocalDataset, SliceColumn
 from seedzoo_client.scan import some_names
 
 __all__ = ["HashedItem", "contradictions", "dataset_fingerprint", "hash_items", "read_error"]
@@ -32,6 +32,7 @@ class HashedItem:
     sha256: bytes
     size: int
     group: int | None = None
+    slices: tuple[int, ...] = ()
 
 
 def hash_items(dataset: LocalDataset, *, progress: Callable[[int], None]) -> tuple[HashedItem, ...]:
@@ -47,7 +48,7 @@ def hash_items(dataset: LocalDataset, *, progress: Callable[[int], None]) -> tup
     found = []
     for done, item in enumerate(dataset.items, start=1):
         digest, size = _hash_file(item.path)
-        found.append(HashedItem(item.path, item.label, digest, size, item.group))
+        found.append(HashedItem(item.path, item.label, digest, size, item.group, item.slices))
         progress(done)
     return tuple(found)
 
@@ -82,13 +83,22 @@ def read_error(path: Path, error: OSError) -> DataError:
     )
 
 
-def dataset_fingerprint(classes: Sequence[str], items: Sequence[HashedItem]) -> str:
-    """SHA-256 in hex over the classes and every item's hash, label and group, in order; file names do not enter."""
-    digest = hashlib.sha256(json.dumps(list(classes)).encode())
+def dataset_fingerprint(
+    classes: Sequence[str], items: Sequence[HashedItem], slice_columns: Sequence[SliceColumn] = ()
+) -> str:
+    """SHA-256 in hex over what the server is told of a dataset, in order; file names do not enter.
+
+    That is the classes, the slices' names, and every item's hash, label (or that it has none), group and slices.
+    """
+    # Data without slices keep the name that they had before there were slices.
+    named: list[object] = [list(classes), [[column.name, column.values] for column in slice_columns]]
+    digest = hashlib.sha256(json.dumps(named if slice_columns else named[0]).encode())
     for item in items:
         digest.update(item.sha256)
         digest.update((-1 if item.label is None else item.label).to_bytes(4, "big", signed=True))
         digest.update((-1 if item.group is None else item.group).to_bytes(4, "big", signed=True))
+        for number in item.slices:
+            digest.update(number.to_bytes(4, "big"))
     return digest.hexdigest()
 
 
@@ -98,6 +108,6 @@ def contradictions(items: Sequence[HashedItem]) -> str:
     clashing = [
         f"{first[item.sha256].path} = {item.path}"
         for item in items
-        if first.setdefault(item.sha256, item).label != item.label
+        if item.label is not None and first.setdefault(item.sha256, item).label != item.label
     ]
     return f"the same image has different labels: {some_names(clashing)}" if clashing else ""

@@ -27,12 +27,19 @@ def fitting_family(
     Raises:
         NotFound: There are no families.
         DataError: The labels fit none of them.
-        RequestError: They fit several.
+        RequestError: They fit several, or there are none.
     """
     if not families:
         raise NotFound(f"the server {server} offers no families", hint="Publish one: `zoo publish`.")
     if len(families) == 1:
         return families[0].name, bind(scan, ClassMatcher(families[0].task.classes, label_map))
+    if not scan.labels:
+        names = [offered.name for offered in families]
+        raise RequestError(
+            f"no image has a label, so nothing says which family is meant: {shorten(names)}",
+            hint=f"Name one: --family {names[0]}.",
+            field="family",
+        )
     fitting: list[tuple[str, LocalDataset]] = []
     for offered in families:
         try:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-import json
 import os
 import re
-import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from seedzoo.errors import DataError
+from seedzoo_client.pairs_file import PairsFile
 
 __all__ = ["ClassMatcher", "LabelMap", "read_label_map", "shorten"]
 
 LabelMap = Mapping[str, str] | str | os.PathLike[str]
 """The user's class name to the task's, or a CSV, JSON or TOML file that holds them."""
 
+_FILE = PairsFile("label map", ("theirs", "ours"), '{"theirs": "ours"}', "LABEL_MAP_INVALID")
 _SEPARATORS = re.compile(r"[\s_/\\-]+")
 
 
@@ -112,77 +108,14 @@ def read_label_map(source: LabelMap) -> dict[str, str]:
     """
     if isinstance(source, Mapping):
         return _checked(source.items(), "the label map")
-    path = Path(source)
-    readers = {".csv": _read_csv, ".json": _read_json, ".toml": _read_toml}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise _bad_map(f"{path} is no label map", hint="Give a .csv, .json or .toml file.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise _bad_map(f"cannot read the label map {path}: {error.strerror or error}") from error
-    except (UnicodeDecodeError, ValueError) as error:
-        raise _bad_map(f"the label map {path} is not UTF-8 text") from error
-    return _checked(reader(text, path), str(path))
-
-
-def _read_csv(text: str, path: Path) -> list[tuple[Any, Any]]:
-    pairs: list[tuple[Any, Any]] = []
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-    try:
-        for row in rows:
-            if not any(cell.strip() for cell in row):
-                continue
-            if len(row) != 2:
-                raise _bad_map(
-                    f"{path}, line {rows.line_num}: {len(row)} columns instead of two", hint="Write `theirs,ours`."
-                )
-            pairs.append((row[0].strip(), row[1].strip()))
-    except csv.Error as error:
-        raise _bad_map(f"{path}, line {rows.line_num}: {error}") from error
-    if pairs and tuple(cell.lower() for cell in pairs[0]) == ("theirs", "ours"):
-        del pairs[0]
-    return pairs
-
-
-def _delimiter(text: str) -> str:
-    """Semicolons, as spreadsheets in half of Europe write them, only where commas do not make two columns."""
-    for delimiter in ",;":
-        with suppress(csv.Error):
-            rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-            first = next((row for row in rows if any(cell.strip() for cell in row)), [])
-            if len(first) == 2:
-                return delimiter
-    return ","
-
-
-def _read_json(text: str, path: Path) -> list[tuple[Any, Any]]:
-    try:
-        # Pairs, because a dict would keep one of two contradicting lines silently.
-        loaded = json.loads(text, object_pairs_hook=tuple)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise _bad_map(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(loaded, tuple):
-        raise _bad_map(f"{path} is not one JSON object", hint='Write {"theirs": "ours"}.')
-    return list(loaded)
-
-
-def _read_toml(text: str, path: Path) -> list[tuple[Any, Any]]:
-    try:
-        return list(tomllib.loads(text).items())
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise _bad_map(f"{path} is not valid TOML: {error}") from error
+    return _checked(_FILE.read(source), str(source))
 
 
 def _checked(pairs: Iterable[tuple[Any, Any]], source: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for theirs, ours in pairs:
         if not (isinstance(theirs, str) and isinstance(ours, str) and theirs and ours):
-            raise _bad_map(f"{source} maps {theirs!r} to {ours!r}; both must be names")
+            raise _FILE.bad(f"{source} maps {theirs!r} to {ours!r}; both must be names")
         if found.setdefault(theirs, ours) != ours:
-            raise _bad_map(f"{source} maps {theirs!r} to both {found[theirs]!r} and {ours!r}")
+            raise _FILE.bad(f"{source} maps {theirs!r} to both {found[theirs]!r} and {ours!r}")
     return found
-
-
-def _bad_map(message: str, *, hint: str = "") -> DataError:
-    return DataError(message, hint=hint, reason="LABEL_MAP_INVALID")

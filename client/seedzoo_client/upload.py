@@ -89,9 +89,12 @@ class Uploader:
         total = len(dataset.items)
         items = hash_items(dataset, progress=lambda done: progress(Progress(Stage.READING, done, total)))
         request = dataset_pb2.CreateDatasetRequest(
-            request_id="ds-" + dataset_fingerprint(dataset.classes, items),
+            request_id="ds-" + dataset_fingerprint(dataset.classes, items, dataset.slice_columns),
             classes=dataset.classes,
             item_count=total,
+            slice_columns=[
+                dataset_pb2.SliceColumn(name=column.name, values=column.values) for column in dataset.slice_columns
+            ],
         )
         made = self._persistently(lambda: self._stub.CreateDataset(request, timeout=self._timeout), progress)
         created(made.id)
@@ -108,7 +111,12 @@ class Uploader:
         for start in range(0, len(items), _BATCH):
             batch = [
                 dataset_pb2.ItemDescriptor(
-                    index=index, sha256=item.sha256, size=item.size, label=item.label, group=item.group
+                    index=index,
+                    sha256=item.sha256,
+                    size=item.size,
+                    label=item.label,
+                    group=item.group,
+                    slices=item.slices,
                 )
                 for index, item in enumerate(items[start : start + _BATCH], start=start)
             ]

@@ -1,4 +1,4 @@
-"""Follow a selection to its end, across broken streams."""
+"""Follow a selection to its end, or to where it awaits labels, across broken streams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import grpc
 
-from seedzoo.errors import Cancelled, Unavailable
+from seedzoo.errors import Cancelled, RequestError, Unavailable
 from seedzoo.records import SelectionReport
 from seedzoo_client.convert import selection_error, selection_report
 from seedzoo_client.datasets import LocalDataset
@@ -26,12 +26,15 @@ _FINAL = frozenset(
         selection_pb2.SELECTION_STATE_CANCELLED,
     }
 )
+_ENDS = _FINAL | {selection_pb2.SELECTION_STATE_AWAITING_LABELS}
+"""Where the server ends the stream."""
 _STAGES = {
     selection_pb2.SELECTION_PHASE_QUEUED: Stage.QUEUED,
     selection_pb2.SELECTION_PHASE_LOADING: Stage.LOADING,
     selection_pb2.SELECTION_PHASE_EVALUATING: Stage.EVALUATING,
     selection_pb2.SELECTION_PHASE_CHOOSING: Stage.CHOOSING,
     selection_pb2.SELECTION_PHASE_DONE: Stage.DONE,
+    selection_pb2.SELECTION_PHASE_LABELLING: Stage.DONE,
 }
 _CANCEL_SECONDS = 2.0
 _LONG_SECONDS = 20.0
@@ -65,15 +68,24 @@ class Watcher:
             Cancelled: Somebody cancelled it.
             ZooError: It failed, or the server cannot be reached for too long.
         """
-        ended = started if started.state in _FINAL else self._follow(started.id, progress)
+        ended = self.settled(started, dataset=dataset, progress=progress)
+        if ended.state == selection_pb2.SELECTION_STATE_AWAITING_LABELS:
+            raise RequestError("the selection awaits labels", hint="Go on with `zoo label`.", field="selection_id")
+        progress(Progress(Stage.DONE, ended.report.n_examples, ended.report.n_examples))
+        return selection_report(ended.report)
+
+    def settled(
+        self, started: selection_pb2.Selection, *, dataset: LocalDataset, progress: ProgressCallback
+    ) -> selection_pb2.Selection:
+        """Wait until the selection has succeeded or awaits labels; arguments and errors as for :meth:`report`."""
+        ended = started if started.state in _ENDS else self._follow(started.id, progress)
         if ended.state == selection_pb2.SELECTION_STATE_CANCELLED:
             raise Cancelled("the selection was cancelled", hint="Start it again; the uploaded images are kept.")
         if ended.state == selection_pb2.SELECTION_STATE_FAILED:
             raise selection_error(
                 ended.error, where=dataset.name_faults({item.index: item.message for item in ended.error.items})
             )
-        progress(Progress(Stage.DONE, ended.report.n_examples, ended.report.n_examples))
-        return selection_report(ended.report)
+        return ended
 
     def _follow(self, selection_id: str, progress: ProgressCallback) -> selection_pb2.Selection:
         backoff = Backoff(self._retry, progress=progress)
@@ -84,7 +96,7 @@ class Watcher:
             try:
                 request = selection_pb2.WatchSelectionRequest(selection_id=selection_id)
                 for message in self._stub.WatchSelection(request):
-                    if message.selection.state in _FINAL:
+                    if message.selection.state in _ENDS:
                         return message.selection
                     if message.HasField("progress"):
                         if message.progress != latest:

@@ -24,11 +24,13 @@ from seedzoo_protos.v1 import (
 )
 from seedzoo_server.catalog_service import CatalogServicer
 from seedzoo_server.dataset_service import DatasetServicer
+from seedzoo_server.labelling_service import Labelling
 from seedzoo_server.runner import Runner
 from seedzoo_server.selection_service import SelectionServicer
 from seedzoo_server.settings import ServerSettings, is_loopback
 from seedzoo_server.status import ErrorInterceptor
 from seedzoo_server.storage.datasets import Datasets
+from seedzoo_server.storage.labelling import Labellings
 from seedzoo_server.storage.selections import Selections
 
 __all__ = ["ZooServer", "check_address"]
@@ -71,10 +73,18 @@ class ZooServer:
         catalog = Catalog(store)
         datasets = Datasets(store, max_items=settings.max_dataset_items, max_item_bytes=settings.max_item_bytes)
         selections = Selections(store)
+        labelling = Labelling(
+            catalog=catalog,
+            datasets=datasets,
+            selections=selections,
+            labellings=Labellings(store),
+            max_pixels=settings.max_pixels,
+        )
         self._runner = Runner(
             catalog=catalog,
             datasets=datasets,
             selections=selections,
+            labelling=labelling,
             workers=settings.concurrent_selections,
             max_pixels=settings.max_pixels,
         )
@@ -86,7 +96,7 @@ class ZooServer:
             DatasetServicer(datasets, selections, self._runner), self._server
         )
         selection_pb2_grpc.add_SelectionServiceServicer_to_server(
-            SelectionServicer(catalog, datasets, selections, self._runner), self._server
+            SelectionServicer(catalog, datasets, selections, self._runner, labelling), self._server
         )
         self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()

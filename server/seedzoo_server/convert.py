@@ -92,33 +92,64 @@ def _interval(interval: records.Interval) -> selection_pb2.Interval:
 
 
 def report_message(report: records.SelectionReport) -> selection_pb2.SelectionReport:
-    """A report as served."""
+    """A report as served; what the evidence does not give stays absent."""
     plain = {
         name: getattr(report, name)
         for name in (
             "family", "release", "recommended", "model_sha256", "model_size", "objective", "n_examples", "alpha",
             "delta", "candidates", "p_within", "detectable", "labels_to_separate", "reason", "class_counts", "warnings",
-            "evaluations", "seconds", "selections_served", "n_groups",
+            "evaluations", "seconds", "selections_served", "n_groups", "higher_is_better", "n_unlabelled",
+            "class_proportions", "proportions_source", "prior_used", "evaluations_exhaustive", "n_reserve",
         )
     }  # fmt: skip
     return selection_pb2.SelectionReport(
         **plain,
-        accuracy=_interval(report.accuracy),
+        accuracy=_stated(report.accuracy),
+        value=_stated(report.value),
+        evidence=selection_pb2.Evidence.Value(f"EVIDENCE_{report.evidence.name}"),
+        evaluation=selection_pb2.Evaluation.Value(f"EVALUATION_{report.evaluation.name}"),
+        requirement_status=_requirement_state(report.requirement_status),
+        requirements=[
+            selection_pb2.RequirementResult(
+                text=result.text,
+                status=_requirement_state(result.status),
+                value=_interval(result.value),
+                met=result.met,
+                open=result.open,
+                refuted=result.refuted,
+            )
+            for result in report.requirements
+        ],
         baselines=[
             selection_pb2.Baseline(
-                name=baseline.name, detail=baseline.detail, accuracy=baseline.accuracy, gain=_interval(baseline.gain)
+                name=baseline.name,
+                detail=baseline.detail,
+                accuracy=baseline.accuracy,
+                value=baseline.value,
+                gain=_interval(baseline.gain),
             )
             for baseline in report.baselines
         ],
         scores=[
             selection_pb2.VariantScore(
                 variant=score.variant,
-                accuracy=_interval(score.accuracy),
+                accuracy=_stated(score.accuracy),
+                value=_stated(score.value),
                 candidate=score.candidate,
                 held_out_accuracy=score.held_out_accuracy,
+                requirements=_requirement_state(score.requirements),
+                expected_deviation=score.expected_deviation,
             )
             for score in report.scores
         ],
         profile=[selection_pb2.ConditionAccuracy(**asdict(row)) for row in report.profile],
         label_doubts=[selection_pb2.LabelDoubt(**asdict(doubt)) for doubt in report.label_doubts],
     )
+
+
+def _stated(interval: records.Interval | None) -> selection_pb2.Interval | None:
+    return None if interval is None else _interval(interval)
+
+
+def _requirement_state(state: records.RequirementState | None) -> selection_pb2.RequirementStatus.ValueType:
+    return selection_pb2.RequirementStatus.Value(f"REQUIREMENT_STATUS_{'UNSPECIFIED' if state is None else state.name}")

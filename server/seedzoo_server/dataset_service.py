@@ -14,7 +14,7 @@ from seedzoo.errors import DataError, RequestError
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.convert import timestamp
 from seedzoo_server.runner import Runner
-from seedzoo_server.storage.datasets import Datasets, DatasetState, Item
+from seedzoo_server.storage.datasets import Datasets, DatasetState, Item, SliceColumn
 from seedzoo_server.storage.selections import Selections
 
 __all__ = ["DatasetServicer"]
@@ -60,7 +60,11 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def CreateDataset(self, request: dataset_pb2.CreateDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """Make an empty dataset, once for a request id."""
         state = await asyncio.to_thread(
-            self._datasets.create, request.request_id, tuple(request.classes), request.item_count
+            self._datasets.create,
+            request.request_id,
+            tuple(request.classes),
+            request.item_count,
+            tuple(SliceColumn(column.name, tuple(column.values)) for column in request.slice_columns),
         )
         return _message(state)
 
@@ -75,6 +79,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
                 size=item.size,
                 label=item.label if item.HasField("label") else -1,
                 group=item.group if item.HasField("group") else -1,
+                slices=tuple(item.slices),
             )
             for item in request.items
         ]
@@ -189,4 +194,7 @@ def _message(state: DatasetState) -> dataset_pb2.Dataset:
         received_count=len(state.places),
         received_bytes=state.received_bytes,
         create_time=timestamp(state.record.created),
+        slice_columns=[
+            dataset_pb2.SliceColumn(name=column.name, values=column.values) for column in state.record.slice_columns
+        ],
     )

@@ -17,10 +17,10 @@ from typing import TypeVar
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import FamilyRef
+from seedzoo.engine import run_selection
 from seedzoo.errors import (
     Cancelled,
     DataError,
-    IntegrityError,
     LocalFailure,
     NotFound,
     StoreError,
@@ -28,8 +28,9 @@ from seedzoo.errors import (
     ZooError,
 )
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, SelectionState
-from seedzoo.select import SelectionSettings, run_selection
 from seedzoo.stress.table import read_profile
+from seedzoo_server.asked import settings_of
+from seedzoo_server.labelling_service import Labelling
 from seedzoo_server.storage.datasets import Datasets
 from seedzoo_server.storage.selections import SelectionRecord, Selections
 
@@ -59,16 +60,25 @@ class Runner:
         catalog: Where families come from.
         datasets: Where examples come from.
         selections: Where records go.
+        labelling: Prepares selections that ask for labels.
         workers: Selections evaluated at the same time (each uses all cores).
         max_pixels: Largest image that is decoded.
     """
 
     def __init__(
-        self, *, catalog: Catalog, datasets: Datasets, selections: Selections, workers: int, max_pixels: int
+        self,
+        *,
+        catalog: Catalog,
+        datasets: Datasets,
+        selections: Selections,
+        labelling: Labelling,
+        workers: int,
+        max_pixels: int,
     ) -> None:
         self._catalog = catalog
         self._datasets = datasets
         self._selections = selections
+        self._labelling = labelling
         self._workers = workers
         self._max_pixels = max_pixels
         # Threads of its own: a selection must not take those that calls need for the store.
@@ -111,7 +121,7 @@ class Runner:
         return record
 
     async def watch(self, selection_id: str) -> AsyncIterator[tuple[ProgressUpdate, SelectionRecord]]:
-        """Progress and record whenever one of them changes; ends with the final one.
+        """Progress and record whenever one of them changes; ends with the final one, or where labels are awaited.
 
         A selection that another process runs is seen through its record in the store.
         """
@@ -127,7 +137,7 @@ class Runner:
             if (progress, record.state) != last:
                 last = (progress, record.state)
                 yield progress, record
-            if record.state.finished:
+            if record.state.finished or record.state is SelectionState.AWAITING_LABELS:
                 return
             if job is None and selection_id in self._given_up:
                 raise Unavailable(
@@ -158,9 +168,13 @@ class Runner:
     def _run(self, selection_id: str, job: _Job) -> None:
         """In a worker thread: run one selection and record how it ended."""
         record = self._patiently(job, lambda: self._selections.start(selection_id))
-        if record.state.finished:
+        if record.state.finished or record.state is SelectionState.AWAITING_LABELS:
             return
         try:
+            if record.request.labelling is not None:
+                self._patiently(job, lambda: self._prepare_labelling(record, job))
+                self._patiently(job, lambda: self._selections.await_labels(selection_id))
+                return
             report = self._patiently(job, lambda: self._evaluate(record, job))
         except Cancelled:
             if not self._closing:
@@ -203,28 +217,26 @@ class Runner:
             release=release,
             load_model=lambda variant: self._catalog.model(release, variant),
             profile=read_profile(self._catalog.profile_bytes(release)),
+            signatures=self._catalog.signatures(release),
             examples=self._datasets.examples(state),
-            settings=SelectionSettings(
-                objective=request.objective, alpha=request.alpha, delta=request.delta, max_pixels=self._max_pixels
-            ),
+            settings=settings_of(request, max_pixels=self._max_pixels),
             selections_served=self._served(record),
             on_progress=lambda progress: setattr(job, "progress", progress),
             should_stop=job.stop.is_set,
         )
 
+    def _prepare_labelling(self, record: SelectionRecord, job: _Job) -> None:
+        self._labelling.prepare(
+            record, on_progress=lambda progress: setattr(job, "progress", progress), should_stop=job.stop.is_set
+        )
+
     def _served(self, record: SelectionRecord) -> int:
         """How many different questions this dataset has answered, this one included; repeating one adds nothing."""
-        asked = {record.request}
-        for selection_id in self._datasets.selections(record.request.dataset_id):
-            try:
-                other = self._selections.get(selection_id)
-            except (NotFound, IntegrityError):
-                continue
-            if other.state is SelectionState.SUCCEEDED and other.created < record.created:
-                asked.add(other.request)
-        return len(asked)
+        return self._selections.served(record, self._datasets.selections(record.request.dataset_id))
 
 
 def _progress_of(record: SelectionRecord) -> ProgressUpdate:
+    if record.state is SelectionState.AWAITING_LABELS:
+        return ProgressUpdate(SelectionPhase.LABELLING)
     phase = SelectionPhase.DONE if record.state.finished else SelectionPhase.QUEUED
     return ProgressUpdate(phase)

@@ -10,15 +10,18 @@ import grpc
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import parse_family
+from seedzoo.engine import check_selection
 from seedzoo.errors import DataError
 from seedzoo.records import ProgressUpdate
-from seedzoo.select import SelectionSettings, check_settings
+from seedzoo.stress.table import read_profile
 from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
+from seedzoo_server.asked import settings_of, stored_request
 from seedzoo_server.convert import phase_message, report_message, state_message, timestamp
+from seedzoo_server.labelling_service import Labelling, labelling_request
 from seedzoo_server.paging import page_of
 from seedzoo_server.runner import Runner
 from seedzoo_server.storage.datasets import Datasets
-from seedzoo_server.storage.selections import SelectionRecord, SelectionRequest, Selections
+from seedzoo_server.storage.selections import SelectionRecord, Selections
 
 __all__ = ["SelectionServicer"]
 
@@ -31,11 +34,14 @@ _PAGE_LARGEST = 1000
 class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
     """Serves selections; the runner does the work."""
 
-    def __init__(self, catalog: Catalog, datasets: Datasets, selections: Selections, runner: Runner) -> None:
+    def __init__(
+        self, catalog: Catalog, datasets: Datasets, selections: Selections, runner: Runner, labelling: Labelling
+    ) -> None:
         self._catalog = catalog
         self._datasets = datasets
         self._selections = selections
         self._runner = runner
+        self._labelling = labelling
 
     async def StartSelection(
         self, request: selection_pb2.StartSelectionRequest, context: Context
@@ -49,13 +55,6 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         return _message(record)
 
     def _create(self, request: selection_pb2.StartSelectionRequest, body: bytes) -> SelectionRecord:
-        defaults = SelectionSettings()
-        settings = SelectionSettings(
-            objective=request.objective or defaults.objective,
-            alpha=request.alpha if request.HasField("alpha") else defaults.alpha,
-            delta=request.delta if request.HasField("delta") else defaults.delta,
-        )
-        check_settings(settings)
         family, release = self._catalog.family(parse_family(request.family))
         state = self._datasets.state(request.dataset_id)
         if not state.complete:
@@ -72,18 +71,15 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
                 hint="Make the dataset with the classes of the family's task, in their order.",
                 reason="CLASSES_DIFFER",
             )
-        record = self._selections.create(
-            request.request_id,
-            body,
-            SelectionRequest(
-                dataset_id=request.dataset_id,
-                family=family.name,
-                release=release.id,
-                objective=settings.objective,
-                alpha=settings.alpha,
-                delta=settings.delta,
-            ),
-        )
+        labelling = labelling_request(request, item_count=state.record.item_count)
+        asked = stored_request(request, family, release, labelling=labelling)
+        if labelling is None:
+            profile = read_profile(self._catalog.profile_bytes(release))
+            conditions = list(dict.fromkeys(row.condition for row in profile.rows))
+            check_selection(settings_of(asked), family, self._datasets.examples(state), conditions)
+        else:
+            settings_of(asked).check(len(family.task.classes))
+        record = self._selections.create(request.request_id, body, asked)
         self._datasets.mark_selection(request.dataset_id, record.id)
         return record
 
@@ -123,6 +119,22 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         """Cancel; what has ended stays."""
         return _message(await self._runner.cancel(request.selection_id))
 
+    async def NextItems(
+        self, request: selection_pb2.NextItemsRequest, context: Context
+    ) -> selection_pb2.NextItemsResponse:
+        """What to label next."""
+        return await asyncio.to_thread(self._labelling.next_items, request.selection_id)
+
+    async def SubmitLabels(
+        self, request: selection_pb2.SubmitLabelsRequest, context: Context
+    ) -> selection_pb2.SubmitLabelsResponse:
+        """Take labels; conclude where asked to."""
+        labels = [(item.index, item.label) for item in request.labels]
+        record, count = await asyncio.to_thread(
+            self._labelling.submit, request.selection_id, labels, finish=request.finish
+        )
+        return selection_pb2.SubmitLabelsResponse(selection=_message(record), labelled_count=count)
+
 
 def _progress(progress: ProgressUpdate) -> selection_pb2.Progress:
     return selection_pb2.Progress(
@@ -146,6 +158,7 @@ def _message(record: SelectionRecord, *, with_report: bool = True) -> selection_
         delta=request.delta,
         state=state_message(record.state),
         create_time=timestamp(record.created),
+        requirements=request.requirements,
     )
     if record.ended:
         message.end_time.CopyFrom(timestamp(record.ended))

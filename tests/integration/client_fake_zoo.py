@@ -203,7 +203,10 @@ class FakeZoo(
         )  # fmt: skip
 
     def CreateDataset(self, request: Any, context: Any) -> Any:
-        made = {"classes": tuple(request.classes), "count": request.item_count, "items": {}, "bytes": {}}
+        made = {
+            "classes": tuple(request.classes), "count": request.item_count, "items": {}, "bytes": {},
+            "slice_columns": {column.name: list(column.values) for column in request.slice_columns},
+        }  # fmt: skip
         self.datasets.setdefault(request.request_id, made)
         return self._dataset(request.request_id)
 

@@ -24,6 +24,7 @@ from seedzoo.catalog.publish import publish
 from seedzoo.errors import DataError, RecipeError, ZooError
 from seedzoo.records import Preprocessing, Task
 from seedzoo.stress import read_profile
+from seedzoo.stress.signature_table import read_signature_table
 from seedzoo.training.data import load_data
 from seedzoo.training.recipe import Recipe, parse_recipe
 from seedzoo.training.seeds import STREAMS
@@ -93,6 +94,10 @@ def test_built_family_is_whole(built: tuple[Path, dict[str, str]]) -> None:
     profile = read_profile(bundle.folder / "profile.parquet")
     assert {row.n for row in profile.rows} == {500}
     assert len({row.condition for row in profile.rows}) >= 30
+    table = read_signature_table((bundle.folder / "signatures.npz").read_bytes(), where="signatures.npz")
+    assert table.variants == tuple(variant.tag for variant in family.variants)
+    assert table.conditions == tuple(dict.fromkeys(row.condition for row in profile.rows))
+    assert table.n == 500
     store = MemoryStore()
     publish(store, bundle.folder)
     assert Catalog(store).family(FamilyRef("tiny"))[0] == family

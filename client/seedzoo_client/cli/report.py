@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -10,13 +11,23 @@ from rich.table import Table
 from rich.text import Text
 
 from seedzoo.console import plain
-from seedzoo.records import Baseline, ConditionAccuracy, Interval, SelectionReport
+from seedzoo.records import (
+    Baseline,
+    ConditionAccuracy,
+    Evaluation,
+    Evidence,
+    Interval,
+    RequirementState,
+    SelectionReport,
+)
 from seedzoo_client.cli.text import about, count, level, listing, paragraph, percent, points, table
+from seedzoo_client.cli.units import Unit
 
 __all__ = ["render_report"]
 
 _PROFILE_ROWS = 5
 _DOUBT_ROWS = 5
+_RANKED = 10
 _LONGEST_TAG = 6
 # With fewer images, what could be noticed is most of the scale: true, and no help.
 _FEWEST_FOR_RESOLUTION = 20
@@ -31,7 +42,9 @@ def render_report(report: SelectionReport, *, paths: Sequence[object] = ()) -> G
     """Lay out a report for 80 columns or fewer; ``paths`` names the images by index."""
     parts: list[RenderableType] = list(_headline(report))
     for title, lines in (
+        ("Requirements", list(_requirements(report))),
         ("How sure is this?", list(_certainty(report))),
+        ("Ranking (expected accuracy against the family mean; unverified)", list(_ranking(report))),
         (f"What it gains on your images ({level(report.alpha)} intervals)", list(_gains(report))),
         ("Where it differs from its family (stored stress tests)", list(_profile(report))),
         ("Labels to check", list(_doubts(report, paths))),
@@ -47,49 +60,152 @@ def render_report(report: SelectionReport, *, paths: Sequence[object] = ()) -> G
 
 
 def _headline(report: SelectionReport) -> Iterator[RenderableType]:
-    tied = len(report.candidates) > 1
-    yield Text.assemble(("Use ", "bold"), (plain(report.recommended), "bold green"))
-    accuracy = report.accuracy
+    lead = "Use "
+    if report.evidence is Evidence.NO_LABELS:
+        lead = "Look first at "
+    elif report.requirement_status is RequirementState.REFUTED:
+        lead = "No variant can meet the requirements; the nearest is "
+    yield Text.assemble((lead, "bold"), (plain(report.recommended), "bold green"))
+    for text in _summary(report):
+        yield Padding(paragraph(text), (0, 0, 0, 2), expand=False)
+
+
+def _summary(report: SelectionReport) -> Iterator[str]:
+    if report.evidence is Evidence.NO_LABELS:
+        yield (
+            f"Unverified: no label backs this. It follows from what the variants say about your "
+            f"{count(report.n_unlabelled, 'image')}, and what such outputs meant in the family's stress tests."
+        )
+        yield _PROPORTIONS[report.proportions_source]
+        return
+    if report.accuracy is None or report.value is None:
+        yield (
+            f"Picked with {count(report.n_examples, 'label')} that were asked for, of "
+            f"{count(report.n_examples + report.n_unlabelled, 'image')}. They are no random sample, so no accuracy "
+            "can be stated."
+        )
+        return
+    if report.evidence is Evidence.QUERIED_LABELS:
+        yield (
+            f"Picked with {count(report.n_examples, 'label')}; right on {percent(report.accuracy.estimate)} of the "
+            f"random sample among them, on more like it {_range(report.accuracy)} ({level(report.alpha)} interval)."
+        )
+        return
     grouped = f" in {report.n_groups:,} independent groups" if report.n_groups is not None else ""
-    yield Padding(
-        paragraph(
-            f"{percent(accuracy.estimate)} right on your {count(report.n_examples, 'image')}{grouped}; "
-            f"on more like them "
-            f"{_range(accuracy)} ({level(report.alpha)} interval)."
-            + (" Other variants may be as good, see below." if tied else "")
-        ),
-        (0, 0, 0, 2),
-        expand=False,
+    tied = " Other variants may be as good, see below." if len(report.candidates) > 1 else ""
+    images = count(report.n_examples, "image")
+    if report.objective == "accuracy":
+        where = f"{report.n_reserve:,} of your {images}" if report.n_reserve else f"your {images}"
+        yield (
+            f"{percent(report.accuracy.estimate)} right on {where}{grouped}; on more like them "
+            f"{_range(report.accuracy)} ({level(report.alpha)} interval).{tied}"
+        )
+        return
+    unit = Unit.of(report.objective)
+    better = "" if report.higher_is_better else ", lower is better"
+    yield (
+        f"{plain(report.objective)} {unit.value(report.value.estimate)} on your {images}{grouped}; on more like them "
+        f"{unit.range(report.value.low, report.value.high)} ({level(report.alpha)} interval{better})."
+        f"{tied}"
     )
+    yield f"It is right on {percent(report.accuracy.estimate)} ({_range(report.accuracy)})."
+
+
+_PROPORTIONS = {
+    "given": "It rests on the class shares that you gave.",
+    "labels": "It rests on the class shares of the labelled images.",
+    "assumed": "It assumes that all classes are equally frequent: if they are not, give --class-proportions, or this "
+    "can be worse than guessing.",
+}
+_STANDING = {
+    RequirementState.MET: "met",
+    RequirementState.OPEN: "open",
+    RequirementState.REFUTED: "not met",
+}
+
+
+def _requirements(report: SelectionReport) -> Iterator[RenderableType]:
+    if not report.requirements:
+        return
+    shown = table("requirement", "here", "value of this variant", "met/open/not", left=2)
+    for result in report.requirements:
+        unit = Unit.of(result.text)
+        value = result.value
+        shown.add_row(
+            plain(result.text),
+            _STANDING[result.status],
+            f"{unit.value(value.estimate)} ({unit.range(value.low, value.high)})",
+            f"{result.met}/{result.open}/{result.refuted}",
+        )
+    yield shown
+    yield paragraph("Last column: of how many variants the data show that they meet it, may meet it, or do not.")
+    if report.requirement_status is RequirementState.OPEN:
+        yield paragraph("The data do not settle yet whether it meets them: more labels will, or a lower threshold.")
 
 
 def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
+    if report.evidence is Evidence.NO_LABELS or not report.candidates:
+        return
     n_variants, n_tied = len(report.scores), len(report.candidates) - 1
-    delta = f"{100 * report.delta:g} point{'s' * (report.delta != 0.01)}"
-    yield paragraph(f"{_chance(report.p_within)} that no variant is more than {delta} better.")
+    unit = Unit.of(report.objective)
+    if report.p_within is not None:
+        lead = "By the labels alone: " if report.prior_used else ""
+        chance = _chance(report.p_within)
+        yield paragraph(
+            f"{lead}{chance if not lead else chance.lower()} that no variant is more than {unit.amount(report.delta)} "
+            "better."
+        )
     if n_variants < 2:
         yield paragraph("It is the only variant of this family.")
         return
+    names = [_tag(name, report.family) for name in report.candidates[1:]]
+    share = "All" if n_tied == n_variants - 1 else f"{n_tied} of"
     if n_tied <= 0:
+        which = "these" if report.evidence is Evidence.QUERIED_LABELS else "such"
         yield paragraph(
-            f"None of the other {n_variants - 1} variants can be the best on such images ({level(report.alpha)} sure)."
+            f"None of the other {n_variants - 1} variants can be the best on {which} images "
+            f"({level(report.alpha)} sure)."
+        )
+    elif report.evidence is Evidence.QUERIED_LABELS:
+        yield paragraph(
+            f"{share} {n_variants - 1} other variants may still be the best one on these images "
+            f"({level(report.alpha)} sure that none but them): {listing(names)}."
         )
     else:
-        share = "All" if n_tied == n_variants - 1 else f"{n_tied} of"
-        names = [_tag(name, report.family) for name in report.candidates[1:]]
         yield paragraph(
             f"{share} {n_variants - 1} other variants cannot be told apart from it with these images: {listing(names)}."
+        )
+    if n_tied > 0:
+        yield paragraph(report.reason)
+    if report.evaluation is not Evaluation.EXHAUSTIVE:
+        yield paragraph(
+            f"{report.evaluations:,} predictions were made instead of {report.evaluations_exhaustive:,}: variants left "
+            f"the race as soon as they could not be the best ({level(report.alpha)} sure that the best one did not)."
         )
     if resolution := _resolution(report):
         yield paragraph(resolution)
 
 
+def _ranking(report: SelectionReport) -> Iterator[RenderableType]:
+    if report.evidence is not Evidence.NO_LABELS:
+        return
+    shown = table("variant", "difference in points", "held-out accuracy")
+    for score in report.scores[:_RANKED]:
+        deviation = math.nan if score.expected_deviation is None else score.expected_deviation
+        shown.add_row(_tag(score.variant, report.family), points(deviation), percent(score.held_out_accuracy))
+    yield shown
+    more = len(report.scores) - _RANKED
+    if more > 0:
+        yield paragraph(f"{more} more: --json lists them all.")
+
+
 def _resolution(report: SelectionReport) -> str:
     sentences = []
-    if (report.n_groups or report.n_examples) >= _FEWEST_FOR_RESOLUTION:
+    if report.detectable is not None and (report.n_groups or report.n_examples) >= _FEWEST_FOR_RESOLUTION:
         sentences.append(
-            f"with {count(report.n_examples, 'image')} a real difference of {100 * report.detectable:.1f} points "
-            "between two variants would be noticed 4 times in 5"
+            f"with {count(report.n_examples, 'image')} a real difference of "
+            f"{Unit.of(report.objective).amount(report.detectable)} between two variants would be noticed "
+            "4 times in 5"
         )
     if report.labels_to_separate is not None:
         sentences.append(
@@ -103,31 +219,33 @@ def _resolution(report: SelectionReport) -> str:
 def _gains(report: SelectionReport) -> Iterator[RenderableType]:
     if not report.baselines:
         return
-    rows = table("compared with", "accuracy", "gain in points", "", left=1)
+    unit = Unit.of(report.objective)
+    rows = table("compared with", unit.name, f"gain{unit.of_gains}", "", left=1)
     rows.columns[3].justify = "left"
     for baseline in report.baselines:
-        rows.add_row(*_gain_row(baseline, report))
+        rows.add_row(*_gain_row(baseline, report, unit))
     yield rows
     if any(baseline.name == "ensemble" for baseline in report.baselines):
         yield paragraph(f"The ensemble runs {len(report.scores)} models on every image: that many times the cost.")
 
 
-def _gain_row(baseline: Baseline, report: SelectionReport) -> tuple[Text, str, str, str]:
+def _gain_row(baseline: Baseline, report: SelectionReport, unit: Unit) -> tuple[Text, str, str, str]:
     gain = baseline.gain
     name = _COMPARED.get(baseline.name, plain(baseline.name))
     if baseline.name == "best_held_out":
         tag = _tag(baseline.detail.partition(",")[0], report.family)
         name = f"{name} ({tag})" if len(tag) <= _LONGEST_TAG else name
+    value = unit.value(baseline.value)
     if (gain.estimate, gain.low, gain.high) == (0.0, 0.0, 0.0) and baseline.name == "best_held_out":
-        return Text(name), percent(baseline.accuracy), "", "it is the same variant"
+        return Text(name), value, "", "it is the same variant"
     if gain.low > 0:
         verdict = "better"
     elif gain.high < 0:
         verdict = "worse"
     else:
         verdict = "not distinguishable"
-    numbers = f"{points(gain.estimate)} ({points(gain.low)} to {points(gain.high)})"
-    return Text(name), percent(baseline.accuracy), numbers, verdict
+    numbers = f"{unit.gain(gain.estimate)} ({unit.gain(gain.low)} to {unit.gain(gain.high)})"
+    return Text(name), value, numbers, verdict
 
 
 def _profile(report: SelectionReport) -> Iterator[RenderableType]:
@@ -171,7 +289,7 @@ def _doubts(report: SelectionReport, paths: Sequence[object]) -> Iterator[Render
 
 def _warnings(report: SelectionReport) -> list[str]:
     found = list(report.warnings)
-    if report.selections_served > 1:
+    if report.selections_served > 1 and report.accuracy is not None:
         found.append(
             f"this is choice number {report.selections_served} on the same images: "
             "the intervals hold for one; use fresh images to check the variant you ship"
@@ -189,7 +307,7 @@ def _chance(probability: float) -> str:
 
 
 def _range(interval: Interval) -> str:
-    return f"{100 * interval.low:.1f} to {percent(interval.high)}"
+    return Unit.of("accuracy").range(interval.low, interval.high)
 
 
 def _tag(name: str, family: str) -> str:

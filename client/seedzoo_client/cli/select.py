@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +12,29 @@ from rich.console import RenderableType
 
 from seedzoo.console import Console, plain, to_plain_data
 from seedzoo.errors import RequestError
-from seedzoo.records import SelectionReport
+from seedzoo.records import Evaluation, SelectionReport
+from seedzoo_client.asking import Inquiry
 from seedzoo_client.cli.options import open_client, progress_bar, server_option
 from seedzoo_client.cli.report import render_report
 from seedzoo_client.client import Client
+from seedzoo_client.datasets import LocalDataset
+from seedzoo_client.labels import ClassMatcher
 from seedzoo_client.scan import scan_data
 from seedzoo_client.upload import UploadedDataset
 
 __all__ = ["select"]
 
 
-_HELP = """Pick the variant that is best on your own labelled images.
+_HELP = """Pick the variant that is best on your own images.
 
 \b
   zoo select --data mydata/
   mydata/bag/1.png, mydata/coat/2.png, ...    or a CSV file with path,label
 
-A few hundred images are usually enough. They are sent to the server; their file names are not. Stopped with Ctrl-C,
-the same command goes on with what is uploaded already.
+A few hundred labelled images are usually enough. Images without label (beside the class folders, in a folder without
+any, or with an empty label in the CSV file) help to choose; without any label, variants are only ranked. Images are
+sent to the server; their file names are not. Stopped with Ctrl-C, the same command goes on with what is uploaded
+already.
 """
 
 
@@ -38,7 +45,36 @@ the same command goes on with what is uploaded already.
 @click.option("--family", help="Which family to choose from, where several fit the data.")
 @click.option("--label-map", type=click.Path(path_type=Path), help="CSV, JSON or TOML: your class names to the task's.")
 @click.option("--group", metavar="COLUMN", help="CSV column: images with the same value depend on each other.")
-@click.option("--objective", default="accuracy", show_default=True, help="What to maximise.")
+@click.option(
+    "--slices",
+    multiple=True,
+    metavar="COLUMN",
+    help="CSV column that divides the images (camera, hospital); again for more. Its name and values are sent.",
+)
+@click.option(
+    "--objective", default="accuracy", show_default=True, metavar="NAME", help="What to maximise, such as top_k:3."
+)
+@click.option(
+    "--require",
+    "requirements",
+    multiple=True,
+    metavar="TEXT",
+    help="What else it must fulfil, such as 'accuracy[camera=B] >= .8'; again for more.",
+)
+@click.option(
+    "--class-proportions",
+    metavar="SHARES",
+    help="How frequent the classes are, where known: bag=.3,coat=.7, a CSV, JSON or TOML file, or uniform.",
+)
+@click.option(
+    "--costs",
+    type=click.Path(path_type=Path),
+    help="CSV for --objective cost: called classes in the first row, true ones in the first column.",
+)
+@click.option("--exhaustive", is_flag=True, help="Evaluate every variant on every image.")
+@click.option("--race", is_flag=True, help="Drop variants that can no longer be the best; as sure, on fewer images.")
+@click.option("--fast", is_flag=True, help="Stop early with a leader that is probably good enough; not calibrated.")
+@click.option("--no-prior", is_flag=True, help="Choose by your labels alone, without the stored stress tests.")
 @click.option("--alpha", default=0.05, show_default=True, help="1 - coverage of the intervals.")
 @click.option("--delta", default=0.01, show_default=True, help="What counts as just as good; 0.01 is one point.")
 @server_option
@@ -47,23 +83,33 @@ def select(
     family: str | None,
     label_map: Path | None,
     group: str | None,
-    objective: str,
-    alpha: float,
-    delta: float,
+    slices: tuple[str, ...],
+    exhaustive: bool,
+    race: bool,
+    fast: bool,
+    no_prior: bool,
     server: str | None,
+    **asked: Any,
 ) -> None:
     """Run `zoo select`."""
     console = Console.current()
-    for name, value in (("alpha", alpha), ("delta", delta)):
-        if not 0 < value < 1:
-            raise RequestError(f"--{name} must lie between 0 and 1, not {value:g}", field=name)
-    # What is wrong with the data needs no server to be told.
-    scan_data(data, group=group)
+    for name in ("alpha", "delta"):
+        if not 0 < asked[name] < 1:
+            raise RequestError(f"--{name} must lie between 0 and 1, not {asked[name]:g}", field=name)
+    inquiry = Inquiry(
+        evaluation=_evaluation({"exhaustive": exhaustive, "race": race, "fast": fast}), prior=not no_prior, **asked
+    )
+    # What is wrong with the question or the data needs no server to be told.
+    inquiry.check()
+    scan = scan_data(data, group=group, slices=slices)
+    for warning in scan.warnings:
+        console.warn(warning)
+    if scan.label_note:
+        console.note(scan.label_note)
+    source = _Source(data, family, label_map, group, slices)
     with open_client(server) as client:
         try:
-            uploaded, report = _select(
-                console, client, data, family, label_map, group, objective=objective, alpha=alpha, delta=delta
-            )
+            uploaded, report = _select(console, client, source, inquiry, told=scan.warnings)
             console.result(*_answer(uploaded, report))
         except BaseException:
             # Whatever ends it, Ctrl-C included: nobody else knows what to delete.
@@ -77,23 +123,50 @@ def select(
     console.hint(f"zoo predict {name} --data NEW_IMAGES/")
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    data: Path
+    family: str | None
+    label_map: Path | None
+    group: str | None
+    slices: tuple[str, ...]
+
+
+def _evaluation(flags: Mapping[str, bool]) -> Evaluation:
+    given = [name for name, is_given in flags.items() if is_given]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{name}' for name in given)} exclude each other")
+    return Evaluation(given[0]) if given else Evaluation.AUTO
+
+
 def _select(
-    console: Console,
-    client: Client,
-    data: Path,
-    family: str | None,
-    label_map: Path | None,
-    group: str | None,
-    **asked: Any,
+    console: Console, client: Client, source: _Source, inquiry: Inquiry, *, told: Sequence[str]
 ) -> tuple[UploadedDataset, SelectionReport]:
+    def check(dataset: LocalDataset) -> None:
+        inquiry.check_classes(ClassMatcher(dataset.classes, source.label_map))
+
     hint = "Run the same command again: it goes on from there."
     with console.resumable("what is uploaded stays on the server", hint=hint), progress_bar(console) as show:
-        uploaded = client.upload(data, family=family, label_map=label_map, group=group, progress=show)
+        uploaded = client.upload(
+            source.data,
+            family=source.family,
+            label_map=source.label_map,
+            group=source.group,
+            slices=source.slices,
+            check=check,
+            progress=show,
+        )
         for note in uploaded.local.notes:
             console.note(note)
         for warning in uploaded.warnings:
-            console.warn(warning)
-        return uploaded, client.select(uploaded, progress=show, **asked)
+            if warning not in told:
+                console.warn(warning)
+        return uploaded, client.select(
+            uploaded,
+            label_map=source.label_map,
+            progress=show,
+            **{field.name: getattr(inquiry, field.name) for field in fields(inquiry)},
+        )
 
 
 def _answer(uploaded: UploadedDataset, report: SelectionReport) -> tuple[dict[str, Any], RenderableType]:

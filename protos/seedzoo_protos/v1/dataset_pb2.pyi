@@ -24,6 +24,7 @@ class Dataset(google.protobuf.message.Message):
     RECEIVED_COUNT_FIELD_NUMBER: builtins.int
     RECEIVED_BYTES_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
+    SLICE_COLUMNS_FIELD_NUMBER: builtins.int
     id: builtins.str
     item_count: builtins.int
     """Items that the client announced."""
@@ -36,6 +37,8 @@ class Dataset(google.protobuf.message.Message):
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def slice_columns(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SliceColumn]: ...
     def __init__(
         self,
         *,
@@ -46,11 +49,35 @@ class Dataset(google.protobuf.message.Message):
         received_count: builtins.int = ...,
         received_bytes: builtins.int = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        slice_columns: collections.abc.Iterable[global___SliceColumn] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["classes", b"classes", "create_time", b"create_time", "described_count", b"described_count", "id", b"id", "item_count", b"item_count", "received_bytes", b"received_bytes", "received_count", b"received_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "create_time", b"create_time", "described_count", b"described_count", "id", b"id", "item_count", b"item_count", "received_bytes", b"received_bytes", "received_count", b"received_count", "slice_columns", b"slice_columns"]) -> None: ...
 
 global___Dataset = Dataset
+
+@typing.final
+class SliceColumn(google.protobuf.message.Message):
+    """Something that divides the items into slices: a camera, a hospital, whether an image is blurry."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Names of its slices, each once; items say by number to which they belong."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "values", b"values"]) -> None: ...
+
+global___SliceColumn = SliceColumn
 
 @typing.final
 class CreateDatasetRequest(google.protobuf.message.Message):
@@ -59,19 +86,23 @@ class CreateDatasetRequest(google.protobuf.message.Message):
     REQUEST_ID_FIELD_NUMBER: builtins.int
     CLASSES_FIELD_NUMBER: builtins.int
     ITEM_COUNT_FIELD_NUMBER: builtins.int
+    SLICE_COLUMNS_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Chosen by the client, at most 128 characters; makes the call repeatable."""
     item_count: builtins.int
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    @property
+    def slice_columns(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SliceColumn]: ...
     def __init__(
         self,
         *,
         request_id: builtins.str = ...,
         classes: collections.abc.Iterable[builtins.str] | None = ...,
         item_count: builtins.int = ...,
+        slice_columns: collections.abc.Iterable[global___SliceColumn] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["classes", b"classes", "item_count", b"item_count", "request_id", b"request_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "item_count", b"item_count", "request_id", b"request_id", "slice_columns", b"slice_columns"]) -> None: ...
 
 global___CreateDatasetRequest = CreateDatasetRequest
 
@@ -84,6 +115,7 @@ class ItemDescriptor(google.protobuf.message.Message):
     SIZE_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
+    SLICES_FIELD_NUMBER: builtins.int
     index: builtins.int
     """0 to item_count - 1."""
     sha256: builtins.bytes
@@ -93,6 +125,10 @@ class ItemDescriptor(google.protobuf.message.Message):
     """Index into the dataset's classes; absent for an item without label."""
     group: builtins.int
     """Items with the same group depend on each other (one patient, one video); absent for an independent item."""
+    @property
+    def slices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """For each slice column of the dataset, in their order, the number of the slice that the item belongs to."""
+
     def __init__(
         self,
         *,
@@ -101,9 +137,10 @@ class ItemDescriptor(google.protobuf.message.Message):
         size: builtins.int = ...,
         label: builtins.int | None = ...,
         group: builtins.int | None = ...,
+        slices: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_group", b"_group", "_label", b"_label", "group", b"group", "label", b"label"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_group", b"_group", "_label", b"_label", "group", b"group", "index", b"index", "label", b"label", "sha256", b"sha256", "size", b"size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_group", b"_group", "_label", b"_label", "group", b"group", "index", b"index", "label", b"label", "sha256", b"sha256", "size", b"size", "slices", b"slices"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_group", b"_group"]) -> typing.Literal["group"] | None: ...
     @typing.overload

@@ -32,6 +32,8 @@ class _SelectionStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     SELECTION_STATE_SUCCEEDED: _SelectionState.ValueType  # 3
     SELECTION_STATE_FAILED: _SelectionState.ValueType  # 4
     SELECTION_STATE_CANCELLED: _SelectionState.ValueType  # 5
+    SELECTION_STATE_AWAITING_LABELS: _SelectionState.ValueType  # 6
+    """Everything is evaluated; NextItems says which labels are wanted."""
 
 class SelectionState(_SelectionState, metaclass=_SelectionStateEnumTypeWrapper): ...
 
@@ -41,6 +43,8 @@ SELECTION_STATE_RUNNING: SelectionState.ValueType  # 2
 SELECTION_STATE_SUCCEEDED: SelectionState.ValueType  # 3
 SELECTION_STATE_FAILED: SelectionState.ValueType  # 4
 SELECTION_STATE_CANCELLED: SelectionState.ValueType  # 5
+SELECTION_STATE_AWAITING_LABELS: SelectionState.ValueType  # 6
+"""Everything is evaluated; NextItems says which labels are wanted."""
 global___SelectionState = SelectionState
 
 class _SelectionPhase:
@@ -55,6 +59,7 @@ class _SelectionPhaseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     SELECTION_PHASE_EVALUATING: _SelectionPhase.ValueType  # 3
     SELECTION_PHASE_CHOOSING: _SelectionPhase.ValueType  # 4
     SELECTION_PHASE_DONE: _SelectionPhase.ValueType  # 5
+    SELECTION_PHASE_LABELLING: _SelectionPhase.ValueType  # 6
 
 class SelectionPhase(_SelectionPhase, metaclass=_SelectionPhaseEnumTypeWrapper): ...
 
@@ -64,7 +69,86 @@ SELECTION_PHASE_LOADING: SelectionPhase.ValueType  # 2
 SELECTION_PHASE_EVALUATING: SelectionPhase.ValueType  # 3
 SELECTION_PHASE_CHOOSING: SelectionPhase.ValueType  # 4
 SELECTION_PHASE_DONE: SelectionPhase.ValueType  # 5
+SELECTION_PHASE_LABELLING: SelectionPhase.ValueType  # 6
 global___SelectionPhase = SelectionPhase
+
+class _Evidence:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EvidenceEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Evidence.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EVIDENCE_UNSPECIFIED: _Evidence.ValueType  # 0
+    EVIDENCE_LABELS: _Evidence.ValueType  # 1
+    """A random sample of labelled examples."""
+    EVIDENCE_NO_LABELS: _Evidence.ValueType  # 2
+    """No label at all: a ranking from the variants' outputs, unverified."""
+    EVIDENCE_QUERIED_LABELS: _Evidence.ValueType  # 3
+    """Labels of examples that NextItems asked for: no random sample."""
+
+class Evidence(_Evidence, metaclass=_EvidenceEnumTypeWrapper):
+    """What the answer rests on."""
+
+EVIDENCE_UNSPECIFIED: Evidence.ValueType  # 0
+EVIDENCE_LABELS: Evidence.ValueType  # 1
+"""A random sample of labelled examples."""
+EVIDENCE_NO_LABELS: Evidence.ValueType  # 2
+"""No label at all: a ranking from the variants' outputs, unverified."""
+EVIDENCE_QUERIED_LABELS: Evidence.ValueType  # 3
+"""Labels of examples that NextItems asked for: no random sample."""
+global___Evidence = Evidence
+
+class _Evaluation:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EvaluationEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Evaluation.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    EVALUATION_UNSPECIFIED: _Evaluation.ValueType  # 0
+    """The server decides: everything, unless there are many examples and it would take long."""
+    EVALUATION_EXHAUSTIVE: _Evaluation.ValueType  # 1
+    """Every variant on every example."""
+    EVALUATION_RACE: _Evaluation.ValueType  # 2
+    """Drop variants that can no longer be the best while evaluating; what is promised still holds."""
+    EVALUATION_FAST: _Evaluation.ValueType  # 3
+    """Stop early, when the leader is probably within delta of the best; not calibrated."""
+
+class Evaluation(_Evaluation, metaclass=_EvaluationEnumTypeWrapper): ...
+
+EVALUATION_UNSPECIFIED: Evaluation.ValueType  # 0
+"""The server decides: everything, unless there are many examples and it would take long."""
+EVALUATION_EXHAUSTIVE: Evaluation.ValueType  # 1
+"""Every variant on every example."""
+EVALUATION_RACE: Evaluation.ValueType  # 2
+"""Drop variants that can no longer be the best while evaluating; what is promised still holds."""
+EVALUATION_FAST: Evaluation.ValueType  # 3
+"""Stop early, when the leader is probably within delta of the best; not calibrated."""
+global___Evaluation = Evaluation
+
+class _RequirementStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RequirementStatusEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RequirementStatus.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    REQUIREMENT_STATUS_UNSPECIFIED: _RequirementStatus.ValueType  # 0
+    REQUIREMENT_STATUS_MET: _RequirementStatus.ValueType  # 1
+    """The whole interval satisfies it."""
+    REQUIREMENT_STATUS_OPEN: _RequirementStatus.ValueType  # 2
+    """The interval has values on both sides."""
+    REQUIREMENT_STATUS_REFUTED: _RequirementStatus.ValueType  # 3
+    """The whole interval violates it."""
+
+class RequirementStatus(_RequirementStatus, metaclass=_RequirementStatusEnumTypeWrapper): ...
+
+REQUIREMENT_STATUS_UNSPECIFIED: RequirementStatus.ValueType  # 0
+REQUIREMENT_STATUS_MET: RequirementStatus.ValueType  # 1
+"""The whole interval satisfies it."""
+REQUIREMENT_STATUS_OPEN: RequirementStatus.ValueType  # 2
+"""The interval has values on both sides."""
+REQUIREMENT_STATUS_REFUTED: RequirementStatus.ValueType  # 3
+"""The whole interval violates it."""
+global___RequirementStatus = RequirementStatus
 
 @typing.final
 class Progress(google.protobuf.message.Message):
@@ -124,12 +208,17 @@ class Baseline(google.protobuf.message.Message):
     DETAIL_FIELD_NUMBER: builtins.int
     ACCURACY_FIELD_NUMBER: builtins.int
     GAIN_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """family_mean, best_held_out or ensemble"""
     detail: builtins.str
     accuracy: builtins.float
+    value: builtins.float
+    """Value of the objective."""
     @property
-    def gain(self) -> global___Interval: ...
+    def gain(self) -> global___Interval:
+        """In the unit of the objective; positive where the recommended variant is better."""
+
     def __init__(
         self,
         *,
@@ -137,9 +226,10 @@ class Baseline(google.protobuf.message.Message):
         detail: builtins.str = ...,
         accuracy: builtins.float = ...,
         gain: global___Interval | None = ...,
+        value: builtins.float = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["gain", b"gain"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "detail", b"detail", "gain", b"gain", "name", b"name"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "detail", b"detail", "gain", b"gain", "name", b"name", "value", b"value"]) -> None: ...
 
 global___Baseline = Baseline
 
@@ -151,11 +241,22 @@ class VariantScore(google.protobuf.message.Message):
     ACCURACY_FIELD_NUMBER: builtins.int
     CANDIDATE_FIELD_NUMBER: builtins.int
     HELD_OUT_ACCURACY_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    REQUIREMENTS_FIELD_NUMBER: builtins.int
+    EXPECTED_DEVIATION_FIELD_NUMBER: builtins.int
     variant: builtins.str
     candidate: builtins.bool
     held_out_accuracy: builtins.float
+    requirements: global___RequirementStatus.ValueType
+    """Worst of the requirements; unspecified where there are none."""
+    expected_deviation: builtins.float
+    """Expected accuracy minus the family mean, from outputs and stress profile without labels; unverified."""
     @property
     def accuracy(self) -> global___Interval: ...
+    @property
+    def value(self) -> global___Interval:
+        """The objective, simultaneous over all variants; the accuracy where that is the objective."""
+
     def __init__(
         self,
         *,
@@ -163,11 +264,53 @@ class VariantScore(google.protobuf.message.Message):
         accuracy: global___Interval | None = ...,
         candidate: builtins.bool = ...,
         held_out_accuracy: builtins.float = ...,
+        value: global___Interval | None = ...,
+        requirements: global___RequirementStatus.ValueType = ...,
+        expected_deviation: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accuracy", b"accuracy"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "candidate", b"candidate", "held_out_accuracy", b"held_out_accuracy", "variant", b"variant"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_deviation", b"_expected_deviation", "accuracy", b"accuracy", "expected_deviation", b"expected_deviation", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_deviation", b"_expected_deviation", "accuracy", b"accuracy", "candidate", b"candidate", "expected_deviation", b"expected_deviation", "held_out_accuracy", b"held_out_accuracy", "requirements", b"requirements", "value", b"value", "variant", b"variant"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_expected_deviation", b"_expected_deviation"]) -> typing.Literal["expected_deviation"] | None: ...
 
 global___VariantScore = VariantScore
+
+@typing.final
+class RequirementResult(google.protobuf.message.Message):
+    """One requirement and how the recommended variant stands to it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    MET_FIELD_NUMBER: builtins.int
+    OPEN_FIELD_NUMBER: builtins.int
+    REFUTED_FIELD_NUMBER: builtins.int
+    text: builtins.str
+    """As it was asked."""
+    status: global___RequirementStatus.ValueType
+    met: builtins.int
+    """How many variants are shown to meet it, may meet it, and are shown not to."""
+    open: builtins.int
+    refuted: builtins.int
+    @property
+    def value(self) -> global___Interval:
+        """Of the recommended variant, simultaneous over all variants and requirements."""
+
+    def __init__(
+        self,
+        *,
+        text: builtins.str = ...,
+        status: global___RequirementStatus.ValueType = ...,
+        value: global___Interval | None = ...,
+        met: builtins.int = ...,
+        open: builtins.int = ...,
+        refuted: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["met", b"met", "open", b"open", "refuted", b"refuted", "status", b"status", "text", b"text", "value", b"value"]) -> None: ...
+
+global___RequirementResult = RequirementResult
 
 @typing.final
 class ConditionAccuracy(google.protobuf.message.Message):
@@ -242,6 +385,22 @@ class SelectionReport(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class ClassProportionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.float
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     FAMILY_FIELD_NUMBER: builtins.int
     RELEASE_FIELD_NUMBER: builtins.int
     RECOMMENDED_FIELD_NUMBER: builtins.int
@@ -267,6 +426,18 @@ class SelectionReport(google.protobuf.message.Message):
     SELECTIONS_SERVED_FIELD_NUMBER: builtins.int
     LABEL_DOUBTS_FIELD_NUMBER: builtins.int
     N_GROUPS_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    HIGHER_IS_BETTER_FIELD_NUMBER: builtins.int
+    EVIDENCE_FIELD_NUMBER: builtins.int
+    N_UNLABELLED_FIELD_NUMBER: builtins.int
+    REQUIREMENTS_FIELD_NUMBER: builtins.int
+    REQUIREMENT_STATUS_FIELD_NUMBER: builtins.int
+    CLASS_PROPORTIONS_FIELD_NUMBER: builtins.int
+    PROPORTIONS_SOURCE_FIELD_NUMBER: builtins.int
+    PRIOR_USED_FIELD_NUMBER: builtins.int
+    EVALUATION_FIELD_NUMBER: builtins.int
+    EVALUATIONS_EXHAUSTIVE_FIELD_NUMBER: builtins.int
+    N_RESERVE_FIELD_NUMBER: builtins.int
     family: builtins.str
     release: builtins.str
     recommended: builtins.str
@@ -277,7 +448,7 @@ class SelectionReport(google.protobuf.message.Message):
     alpha: builtins.float
     delta: builtins.float
     p_within: builtins.float
-    """Probability that the recommended variant is within delta of the best one."""
+    """Probability that the recommended variant is within delta of the best one; absent where the evidence gives none."""
     detectable: builtins.float
     """Smallest difference that this many examples can tell apart."""
     labels_to_separate: builtins.int
@@ -288,8 +459,26 @@ class SelectionReport(google.protobuf.message.Message):
     selections_served: builtins.int
     n_groups: builtins.int
     """How many independent groups the examples form; absent where every example counts for itself."""
+    higher_is_better: builtins.bool
+    evidence: global___Evidence.ValueType
+    n_unlabelled: builtins.int
+    """Examples without label that were used beside the labelled ones."""
+    requirement_status: global___RequirementStatus.ValueType
+    """Of the recommended variant, over all requirements. Refuted: no variant can meet them, this one is the nearest."""
+    proportions_source: builtins.str
+    """given, labels (estimated from the labelled examples) or assumed (uniform)"""
+    prior_used: builtins.bool
+    """Whether the family's stress profile helped to choose inside the confidence set."""
+    evaluation: global___Evaluation.ValueType
+    """What was done in the end."""
+    evaluations_exhaustive: builtins.int
+    """Forward passes of an exhaustive evaluation."""
+    n_reserve: builtins.int
+    """After a race: examples that it never saw, from which accuracy and gains come."""
     @property
-    def accuracy(self) -> global___Interval: ...
+    def accuracy(self) -> global___Interval:
+        """Absent without a random sample of labels."""
+
     @property
     def candidates(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The confidence set of the best, recommended first."""
@@ -310,6 +499,16 @@ class SelectionReport(google.protobuf.message.Message):
     def label_doubts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelDoubt]:
         """The clearest first, at most 50."""
 
+    @property
+    def value(self) -> global___Interval:
+        """The objective of the recommended variant; the same as accuracy where that is the objective."""
+
+    @property
+    def requirements(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RequirementResult]: ...
+    @property
+    def class_proportions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
+        """Class shares that the label-free statistics rest on; empty where none were needed."""
+
     def __init__(
         self,
         *,
@@ -324,8 +523,8 @@ class SelectionReport(google.protobuf.message.Message):
         delta: builtins.float = ...,
         accuracy: global___Interval | None = ...,
         candidates: collections.abc.Iterable[builtins.str] | None = ...,
-        p_within: builtins.float = ...,
-        detectable: builtins.float = ...,
+        p_within: builtins.float | None = ...,
+        detectable: builtins.float | None = ...,
         labels_to_separate: builtins.int | None = ...,
         reason: builtins.str = ...,
         baselines: collections.abc.Iterable[global___Baseline] | None = ...,
@@ -338,13 +537,29 @@ class SelectionReport(google.protobuf.message.Message):
         selections_served: builtins.int = ...,
         label_doubts: collections.abc.Iterable[global___LabelDoubt] | None = ...,
         n_groups: builtins.int | None = ...,
+        value: global___Interval | None = ...,
+        higher_is_better: builtins.bool = ...,
+        evidence: global___Evidence.ValueType = ...,
+        n_unlabelled: builtins.int = ...,
+        requirements: collections.abc.Iterable[global___RequirementResult] | None = ...,
+        requirement_status: global___RequirementStatus.ValueType = ...,
+        class_proportions: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        proportions_source: builtins.str = ...,
+        prior_used: builtins.bool = ...,
+        evaluation: global___Evaluation.ValueType = ...,
+        evaluations_exhaustive: builtins.int = ...,
+        n_reserve: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "accuracy", b"accuracy", "labels_to_separate", b"labels_to_separate", "n_groups", b"n_groups"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "accuracy", b"accuracy", "alpha", b"alpha", "baselines", b"baselines", "candidates", b"candidates", "class_counts", b"class_counts", "delta", b"delta", "detectable", b"detectable", "evaluations", b"evaluations", "family", b"family", "label_doubts", b"label_doubts", "labels_to_separate", b"labels_to_separate", "model_sha256", b"model_sha256", "model_size", b"model_size", "n_examples", b"n_examples", "n_groups", b"n_groups", "objective", b"objective", "p_within", b"p_within", "profile", b"profile", "reason", b"reason", "recommended", b"recommended", "release", b"release", "scores", b"scores", "seconds", b"seconds", "selections_served", b"selections_served", "warnings", b"warnings"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_detectable", b"_detectable", "_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "_p_within", b"_p_within", "accuracy", b"accuracy", "detectable", b"detectable", "labels_to_separate", b"labels_to_separate", "n_groups", b"n_groups", "p_within", b"p_within", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_detectable", b"_detectable", "_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "_p_within", b"_p_within", "accuracy", b"accuracy", "alpha", b"alpha", "baselines", b"baselines", "candidates", b"candidates", "class_counts", b"class_counts", "class_proportions", b"class_proportions", "delta", b"delta", "detectable", b"detectable", "evaluation", b"evaluation", "evaluations", b"evaluations", "evaluations_exhaustive", b"evaluations_exhaustive", "evidence", b"evidence", "family", b"family", "higher_is_better", b"higher_is_better", "label_doubts", b"label_doubts", "labels_to_separate", b"labels_to_separate", "model_sha256", b"model_sha256", "model_size", b"model_size", "n_examples", b"n_examples", "n_groups", b"n_groups", "n_reserve", b"n_reserve", "n_unlabelled", b"n_unlabelled", "objective", b"objective", "p_within", b"p_within", "prior_used", b"prior_used", "profile", b"profile", "proportions_source", b"proportions_source", "reason", b"reason", "recommended", b"recommended", "release", b"release", "requirement_status", b"requirement_status", "requirements", b"requirements", "scores", b"scores", "seconds", b"seconds", "selections_served", b"selections_served", "value", b"value", "warnings", b"warnings"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_detectable", b"_detectable"]) -> typing.Literal["detectable"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_labels_to_separate", b"_labels_to_separate"]) -> typing.Literal["labels_to_separate"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_n_groups", b"_n_groups"]) -> typing.Literal["n_groups"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_p_within", b"_p_within"]) -> typing.Literal["p_within"] | None: ...
 
 global___SelectionReport = SelectionReport
 
@@ -417,6 +632,7 @@ class Selection(google.protobuf.message.Message):
     REPORT_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    REQUIREMENTS_FIELD_NUMBER: builtins.int
     id: builtins.str
     dataset_id: builtins.str
     family: builtins.str
@@ -433,6 +649,8 @@ class Selection(google.protobuf.message.Message):
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
+    @property
+    def requirements(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
         self,
         *,
@@ -448,11 +666,34 @@ class Selection(google.protobuf.message.Message):
         report: global___SelectionReport | None = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        requirements: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "report", b"report"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["alpha", b"alpha", "create_time", b"create_time", "dataset_id", b"dataset_id", "delta", b"delta", "end_time", b"end_time", "error", b"error", "family", b"family", "id", b"id", "objective", b"objective", "release", b"release", "report", b"report", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alpha", b"alpha", "create_time", b"create_time", "dataset_id", b"dataset_id", "delta", b"delta", "end_time", b"end_time", "error", b"error", "family", b"family", "id", b"id", "objective", b"objective", "release", b"release", "report", b"report", "requirements", b"requirements", "state", b"state"]) -> None: ...
 
 global___Selection = Selection
+
+@typing.final
+class Labelling(google.protobuf.message.Message):
+    """Ask for the most informative labels one by one instead of using those of the dataset."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AUDIT_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    audit: builtins.int
+    """Examples of a uniform random sample to be labelled first, from which the accuracy is stated; 0 for none."""
+    seed: builtins.int
+    """Same dataset, labels and seed: same questions."""
+    def __init__(
+        self,
+        *,
+        audit: builtins.int = ...,
+        seed: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["audit", b"audit", "seed", b"seed"]) -> None: ...
+
+global___Labelling = Labelling
 
 @typing.final
 class StartSelectionRequest(google.protobuf.message.Message):
@@ -464,17 +705,42 @@ class StartSelectionRequest(google.protobuf.message.Message):
     OBJECTIVE_FIELD_NUMBER: builtins.int
     ALPHA_FIELD_NUMBER: builtins.int
     DELTA_FIELD_NUMBER: builtins.int
+    REQUIREMENTS_FIELD_NUMBER: builtins.int
+    CLASS_PROPORTIONS_FIELD_NUMBER: builtins.int
+    EVALUATION_FIELD_NUMBER: builtins.int
+    WITHOUT_PRIOR_FIELD_NUMBER: builtins.int
+    COSTS_FIELD_NUMBER: builtins.int
+    LABELLING_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Chosen by the client, at most 128 characters; makes the call repeatable."""
     dataset_id: builtins.str
     family: builtins.str
     """As in GetFamilyRequest."""
     objective: builtins.str
-    """"accuracy", also where empty."""
+    """Name of a metric, with its parameter after a colon where it has one ("top_k:3"); "accuracy" where empty."""
     alpha: builtins.float
     """Level of the intervals and of the confidence set; 0.05 where absent."""
     delta: builtins.float
     """What counts as just as good, as a fraction; 0.01 where absent."""
+    evaluation: global___Evaluation.ValueType
+    without_prior: builtins.bool
+    """Choose by the labels alone, also where unlabelled examples and the stress profile could help."""
+    @property
+    def requirements(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Constraints such as "accuracy[blurry] >= .8" (a slice of the dataset) or "profile[pixelate-3] >= .65"."""
+
+    @property
+    def class_proportions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Shares of the classes among the examples, in the order of the dataset's classes; empty where not known."""
+
+    @property
+    def costs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """For the objective "cost": cost of calling class i class j at i * classes + j."""
+
+    @property
+    def labelling(self) -> global___Labelling:
+        """Present: the selection awaits labels once everything is evaluated."""
+
     def __init__(
         self,
         *,
@@ -484,9 +750,15 @@ class StartSelectionRequest(google.protobuf.message.Message):
         objective: builtins.str = ...,
         alpha: builtins.float | None = ...,
         delta: builtins.float | None = ...,
+        requirements: collections.abc.Iterable[builtins.str] | None = ...,
+        class_proportions: collections.abc.Iterable[builtins.float] | None = ...,
+        evaluation: global___Evaluation.ValueType = ...,
+        without_prior: builtins.bool = ...,
+        costs: collections.abc.Iterable[builtins.float] | None = ...,
+        labelling: global___Labelling | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "_delta", b"_delta", "alpha", b"alpha", "delta", b"delta"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_delta", b"_delta", "alpha", b"alpha", "dataset_id", b"dataset_id", "delta", b"delta", "family", b"family", "objective", b"objective", "request_id", b"request_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_alpha", b"_alpha", "_delta", b"_delta", "alpha", b"alpha", "delta", b"delta", "labelling", b"labelling"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_alpha", b"_alpha", "_delta", b"_delta", "alpha", b"alpha", "class_proportions", b"class_proportions", "costs", b"costs", "dataset_id", b"dataset_id", "delta", b"delta", "evaluation", b"evaluation", "family", b"family", "labelling", b"labelling", "objective", b"objective", "request_id", b"request_id", "requirements", b"requirements", "without_prior", b"without_prior"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_alpha", b"_alpha"]) -> typing.Literal["alpha"] | None: ...
     @typing.overload
@@ -597,3 +869,135 @@ class CancelSelectionRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["selection_id", b"selection_id"]) -> None: ...
 
 global___CancelSelectionRequest = CancelSelectionRequest
+
+@typing.final
+class NextItemsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SELECTION_ID_FIELD_NUMBER: builtins.int
+    selection_id: builtins.str
+    def __init__(
+        self,
+        *,
+        selection_id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["selection_id", b"selection_id"]) -> None: ...
+
+global___NextItemsRequest = NextItemsRequest
+
+@typing.final
+class NextItem(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    PROBABILITY_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    probability: builtins.float
+    """With what probability this example was drawn; absent for examples of the audit and where all agree."""
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        probability: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_probability", b"_probability", "probability", b"probability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_probability", b"_probability", "index", b"index", "probability", b"probability"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_probability", b"_probability"]) -> typing.Literal["probability"] | None: ...
+
+global___NextItem = NextItem
+
+@typing.final
+class NextItemsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: builtins.int
+    LABELLED_COUNT_FIELD_NUMBER: builtins.int
+    DISAGREEMENT_LEFT_FIELD_NUMBER: builtins.int
+    LEADER_FIELD_NUMBER: builtins.int
+    CANDIDATE_COUNT_FIELD_NUMBER: builtins.int
+    labelled_count: builtins.int
+    disagreement_left: builtins.bool
+    """Whether the variants still disagree on unlabelled examples: without, further labels cannot change the choice."""
+    leader: builtins.str
+    """The recommendation now."""
+    candidate_count: builtins.int
+    @property
+    def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___NextItem]:
+        """Those of the audit that have no label yet, all at once; then one at a time. Empty when every example is labelled."""
+
+    def __init__(
+        self,
+        *,
+        items: collections.abc.Iterable[global___NextItem] | None = ...,
+        labelled_count: builtins.int = ...,
+        disagreement_left: builtins.bool = ...,
+        leader: builtins.str = ...,
+        candidate_count: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["candidate_count", b"candidate_count", "disagreement_left", b"disagreement_left", "items", b"items", "labelled_count", b"labelled_count", "leader", b"leader"]) -> None: ...
+
+global___NextItemsResponse = NextItemsResponse
+
+@typing.final
+class ItemLabel(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    index: builtins.int
+    label: builtins.int
+    """Index into the dataset's classes."""
+    def __init__(
+        self,
+        *,
+        index: builtins.int = ...,
+        label: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["index", b"index", "label", b"label"]) -> None: ...
+
+global___ItemLabel = ItemLabel
+
+@typing.final
+class SubmitLabelsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SELECTION_ID_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    FINISH_FIELD_NUMBER: builtins.int
+    selection_id: builtins.str
+    finish: builtins.bool
+    """No more labels will come: make the report."""
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemLabel]:
+        """At most 1000, of items that NextItems named."""
+
+    def __init__(
+        self,
+        *,
+        selection_id: builtins.str = ...,
+        labels: collections.abc.Iterable[global___ItemLabel] | None = ...,
+        finish: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["finish", b"finish", "labels", b"labels", "selection_id", b"selection_id"]) -> None: ...
+
+global___SubmitLabelsRequest = SubmitLabelsRequest
+
+@typing.final
+class SubmitLabelsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SELECTION_FIELD_NUMBER: builtins.int
+    LABELLED_COUNT_FIELD_NUMBER: builtins.int
+    labelled_count: builtins.int
+    @property
+    def selection(self) -> global___Selection: ...
+    def __init__(
+        self,
+        *,
+        selection: global___Selection | None = ...,
+        labelled_count: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["selection", b"selection"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["labelled_count", b"labelled_count", "selection", b"selection"]) -> None: ...
+
+global___SubmitLabelsResponse = SubmitLabelsResponse

@@ -60,6 +60,16 @@ class SelectionServiceStub(object):
                 request_serializer=seedzoo__protos_dot_v1_dot_selection__pb2.CancelSelectionRequest.SerializeToString,
                 response_deserializer=seedzoo__protos_dot_v1_dot_selection__pb2.Selection.FromString,
                 _registered_method=True)
+        self.NextItems = channel.unary_unary(
+                '/seedzoo.v1.SelectionService/NextItems',
+                request_serializer=seedzoo__protos_dot_v1_dot_selection__pb2.NextItemsRequest.SerializeToString,
+                response_deserializer=seedzoo__protos_dot_v1_dot_selection__pb2.NextItemsResponse.FromString,
+                _registered_method=True)
+        self.SubmitLabels = channel.unary_unary(
+                '/seedzoo.v1.SelectionService/SubmitLabels',
+                request_serializer=seedzoo__protos_dot_v1_dot_selection__pb2.SubmitLabelsRequest.SerializeToString,
+                response_deserializer=seedzoo__protos_dot_v1_dot_selection__pb2.SubmitLabelsResponse.FromString,
+                _registered_method=True)
 
 
 class SelectionServiceServicer(object):
@@ -101,6 +111,21 @@ class SelectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def NextItems(self, request, context):
+        """Which example to label next, for a selection that was started with labelling and awaits labels. The same answer
+        until its label has come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitLabels(self, request, context):
+        """Give labels of such a selection, or end it with what is labelled. Sending the same labels again changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SelectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +153,16 @@ def add_SelectionServiceServicer_to_server(servicer, server):
                     servicer.CancelSelection,
                     request_deserializer=seedzoo__protos_dot_v1_dot_selection__pb2.CancelSelectionRequest.FromString,
                     response_serializer=seedzoo__protos_dot_v1_dot_selection__pb2.Selection.SerializeToString,
+            ),
+            'NextItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.NextItems,
+                    request_deserializer=seedzoo__protos_dot_v1_dot_selection__pb2.NextItemsRequest.FromString,
+                    response_serializer=seedzoo__protos_dot_v1_dot_selection__pb2.NextItemsResponse.SerializeToString,
+            ),
+            'SubmitLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitLabels,
+                    request_deserializer=seedzoo__protos_dot_v1_dot_selection__pb2.SubmitLabelsRequest.FromString,
+                    response_serializer=seedzoo__protos_dot_v1_dot_selection__pb2.SubmitLabelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +301,60 @@ class SelectionService(object):
             '/seedzoo.v1.SelectionService/CancelSelection',
             seedzoo__protos_dot_v1_dot_selection__pb2.CancelSelectionRequest.SerializeToString,
             seedzoo__protos_dot_v1_dot_selection__pb2.Selection.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NextItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedzoo.v1.SelectionService/NextItems',
+            seedzoo__protos_dot_v1_dot_selection__pb2.NextItemsRequest.SerializeToString,
+            seedzoo__protos_dot_v1_dot_selection__pb2.NextItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedzoo.v1.SelectionService/SubmitLabels',
+            seedzoo__protos_dot_v1_dot_selection__pb2.SubmitLabelsRequest.SerializeToString,
+            seedzoo__protos_dot_v1_dot_selection__pb2.SubmitLabelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,20 @@ class SelectionServiceStub:
     ]
     """Stop a selection; what is finished stays as it is."""
 
+    NextItems: grpc.UnaryUnaryMultiCallable[
+        seedzoo_protos.v1.selection_pb2.NextItemsRequest,
+        seedzoo_protos.v1.selection_pb2.NextItemsResponse,
+    ]
+    """Which example to label next, for a selection that was started with labelling and awaits labels. The same answer
+    until its label has come.
+    """
+
+    SubmitLabels: grpc.UnaryUnaryMultiCallable[
+        seedzoo_protos.v1.selection_pb2.SubmitLabelsRequest,
+        seedzoo_protos.v1.selection_pb2.SubmitLabelsResponse,
+    ]
+    """Give labels of such a selection, or end it with what is labelled. Sending the same labels again changes nothing."""
+
 class SelectionServiceAsyncStub:
     """Choose the variant that is best on a dataset: a long-running operation with a stored result."""
 
@@ -83,6 +97,20 @@ class SelectionServiceAsyncStub:
         seedzoo_protos.v1.selection_pb2.Selection,
     ]
     """Stop a selection; what is finished stays as it is."""
+
+    NextItems: grpc.aio.UnaryUnaryMultiCallable[
+        seedzoo_protos.v1.selection_pb2.NextItemsRequest,
+        seedzoo_protos.v1.selection_pb2.NextItemsResponse,
+    ]
+    """Which example to label next, for a selection that was started with labelling and awaits labels. The same answer
+    until its label has come.
+    """
+
+    SubmitLabels: grpc.aio.UnaryUnaryMultiCallable[
+        seedzoo_protos.v1.selection_pb2.SubmitLabelsRequest,
+        seedzoo_protos.v1.selection_pb2.SubmitLabelsResponse,
+    ]
+    """Give labels of such a selection, or end it with what is labelled. Sending the same labels again changes nothing."""
 
 class SelectionServiceServicer(metaclass=abc.ABCMeta):
     """Choose the variant that is best on a dataset: a long-running operation with a stored result."""
@@ -126,5 +154,23 @@ class SelectionServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[seedzoo_protos.v1.selection_pb2.Selection, collections.abc.Awaitable[seedzoo_protos.v1.selection_pb2.Selection]]:
         """Stop a selection; what is finished stays as it is."""
+
+    @abc.abstractmethod
+    def NextItems(
+        self,
+        request: seedzoo_protos.v1.selection_pb2.NextItemsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[seedzoo_protos.v1.selection_pb2.NextItemsResponse, collections.abc.Awaitable[seedzoo_protos.v1.selection_pb2.NextItemsResponse]]:
+        """Which example to label next, for a selection that was started with labelling and awaits labels. The same answer
+        until its label has come.
+        """
+
+    @abc.abstractmethod
+    def SubmitLabels(
+        self,
+        request: seedzoo_protos.v1.selection_pb2.SubmitLabelsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[seedzoo_protos.v1.selection_pb2.SubmitLabelsResponse, collections.abc.Awaitable[seedzoo_protos.v1.selection_pb2.SubmitLabelsResponse]]:
+        """Give labels of such a selection, or end it with what is labelled. Sending the same labels again changes nothing."""
 
 def add_SelectionServiceServicer_to_server(servicer: SelectionServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

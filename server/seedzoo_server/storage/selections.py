@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import AlreadyExists, Conflict, IntegrityError, ItemsError, NotFound, ZooError
-from seedzoo.records import SelectionReport, SelectionState
+from seedzoo.records import Evaluation, SelectionReport, SelectionState
 from seedzoo_server.public import public
 from seedzoo_server.storage.keys import (
     TENANT,
@@ -23,13 +23,22 @@ from seedzoo_server.storage.keys import (
     unknown,
 )
 
-__all__ = ["Failure", "SelectionRecord", "SelectionRequest", "Selections"]
+__all__ = ["Failure", "LabellingRequest", "SelectionRecord", "SelectionRequest", "Selections"]
 
 _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 20
 _MOST_FAULTS = 1000
 _MARK_WITHOUT_RECORD = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class LabellingRequest:
+    """Labels are to be asked for one by one."""
+
+    audit: int = 0
+    """Examples of a uniform random sample to be labelled first; 0 for none."""
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,12 @@ class SelectionRequest:
     objective: str
     alpha: float
     delta: float
+    labelling: LabellingRequest | None = None
+    requirements: tuple[str, ...] = ()
+    class_proportions: tuple[float, ...] = ()
+    costs: tuple[float, ...] = ()
+    evaluation: Evaluation = Evaluation.AUTO
+    use_prior: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +172,9 @@ class Selections:
         for info in self._store.list(queue_prefix()):
             selection_id = info.key.rpartition("/")[2]
             try:
-                done = self.get(selection_id).state.finished
+                state = self.get(selection_id).state
+                # It waits for people, not for a worker.
+                done = state.finished or state is SelectionState.AWAITING_LABELS
             except IntegrityError as error:
                 _log.error("not taken up: %s", error.message)
                 continue
@@ -172,9 +189,39 @@ class Selections:
                 waiting.append(selection_id)
         return waiting
 
+    def served(self, record: SelectionRecord, of_dataset: Iterable[str]) -> int:
+        """How many different questions a dataset has answered, this one included; repeating one adds nothing.
+
+        Args:
+            record: This selection.
+            of_dataset: Identifiers of the selections that use the dataset.
+        """
+        asked = {record.request}
+        for selection_id in of_dataset:
+            try:
+                other = self.get(selection_id)
+            except (NotFound, IntegrityError):
+                continue
+            if other.state is SelectionState.SUCCEEDED and other.created < record.created:
+                asked.add(other.request)
+        return len(asked)
+
     def start(self, selection_id: str) -> SelectionRecord:
-        """Mark as running. A selection that has ended stays as it is."""
-        return self._change(selection_id, lambda record: replace(record, state=SelectionState.RUNNING))
+        """Mark as running. A selection that has ended or awaits labels stays as it is."""
+        return self._change(
+            selection_id,
+            lambda record: (
+                record
+                if record.state is SelectionState.AWAITING_LABELS
+                else replace(record, state=SelectionState.RUNNING)
+            ),
+        )
+
+    def await_labels(self, selection_id: str) -> SelectionRecord:
+        """Everything is evaluated, the user's turn: no server takes it up. One that has ended stays as it is."""
+        record = self._change(selection_id, lambda record: replace(record, state=SelectionState.AWAITING_LABELS))
+        self._store.delete(queue_key(selection_id))
+        return record
 
     def succeed(self, selection_id: str, report: SelectionReport) -> SelectionRecord:
         """Store the result, unless the selection has ended otherwise."""

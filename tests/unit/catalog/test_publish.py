@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support import small_bundle
 
-from seedzoo.catalog.bundle import FAMILY_FILE, open_bundle
+from seedzoo.catalog.bundle import FAMILY_FILE, SIGNATURES_FILE, open_bundle
 from seedzoo.catalog.catalog import Catalog, alias_key, release_key, release_prefix
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.memory import MemoryStore
@@ -21,6 +21,7 @@ from seedzoo.catalog.publish import publish, set_alias
 from seedzoo.errors import DataError, IntegrityError, NotFound, RequestError, StoreError
 from seedzoo.records import Family
 from seedzoo.starter import starter_bundle
+from seedzoo.stress.signature_table import read_signature_table, signature_table_bytes
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_killed_at_any_write_leaves_nothing_visible(bundle: Path) -> None:
         assert Catalog(store).family(FamilyRef("mini"))[1].id == release.id
 
 
-@pytest.mark.parametrize("victim", ["models/s000.onnx", "family.json", "profile.parquet"])
+@pytest.mark.parametrize("victim", ["models/s000.onnx", "family.json", "profile.parquet", "signatures.npz"])
 def test_tampered_blob_is_refused(bundle: Path, victim: str) -> None:
     store = MemoryStore()
     release, _ = publish(store, bundle)
@@ -112,6 +113,7 @@ def test_tampered_blob_is_refused(bundle: Path, victim: str) -> None:
     def read_all() -> None:
         family, found = catalog.family(FamilyRef("mini"))
         catalog.profile_bytes(found)
+        catalog.signatures(found)
         catalog.model(found, family.variants[0])
 
     with pytest.raises(IntegrityError, match=re.escape(victim)):
@@ -171,6 +173,66 @@ def test_bundle_with_foreign_contents_is_refused(bundle: Path, tmp_path: Path) -
     (bundle / "recipe.toml").unlink()
     (bundle / "recipe.toml").symlink_to(secret)
     with pytest.raises(DataError, match=r"lacks recipe\.toml"):
+        publish(MemoryStore(), bundle)
+
+
+def test_signatures_are_published_and_read_back(bundle: Path) -> None:
+    store = MemoryStore()
+    release, _ = publish(store, bundle)
+    assert SIGNATURES_FILE in [entry.path for entry in release.files]
+    table = Catalog(store).signatures(release)
+    assert table is not None
+    assert table.variants == tuple(variant.tag for variant in open_bundle(bundle).family.variants)
+    assert signature_table_bytes(table) == (bundle / SIGNATURES_FILE).read_bytes()
+    store.delete(f"{release_prefix('mini', release.id)}/{SIGNATURES_FILE}")
+    with pytest.raises(IntegrityError, match=r"has lost signatures\.npz"):
+        Catalog(store).signatures(release)
+
+
+def test_family_without_signatures_is_published_and_read(bundle: Path) -> None:
+    (bundle / SIGNATURES_FILE).unlink()
+    store = MemoryStore()
+    release, _ = publish(store, bundle)
+    catalog = Catalog(store)
+    assert catalog.signatures(release) is None
+    assert catalog.family(FamilyRef("mini"))[1] == release
+    assert catalog.profile_bytes(release)
+
+
+def test_published_signatures_that_are_no_table_are_damage(bundle: Path) -> None:
+    store = MemoryStore()
+    release, _ = publish(store, bundle)
+    junk = b"junk"
+    store.put(f"{release_prefix('mini', release.id)}/{SIGNATURES_FILE}", junk)
+    files = tuple(
+        replace(entry, size=len(junk), sha256=hashlib.sha256(junk).hexdigest())
+        if entry.path == SIGNATURES_FILE else entry
+        for entry in release.files
+    )  # fmt: skip
+    with pytest.raises(IntegrityError, match=r"signatures\.npz is no signature table"):
+        Catalog(store).signatures(replace(release, files=files))
+
+
+def test_bundle_with_foreign_signatures_is_refused(bundle: Path, tmp_path: Path) -> None:
+    path = bundle / SIGNATURES_FILE
+    table = read_signature_table(path.read_bytes(), where="test")
+    foreign = [
+        replace(table, variants=("other", *table.variants[1:])),
+        replace(table, variants=table.variants[::-1]),
+        replace(table, conditions=("other", *table.conditions[1:])),
+        replace(table, conditions=table.conditions[1:], cot=table.cot[:, 1:], nuclear=table.nuclear[:, 1:]),
+    ]
+    for other in foreign:
+        path.write_bytes(signature_table_bytes(other))
+        with pytest.raises(DataError, match=r"signatures\.npz is not of the family's variants") as refused:
+            publish(MemoryStore(), bundle)
+        assert refused.value.reason == "BUNDLE_INVALID"
+    path.write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"signatures\.npz is no signature table"):
+        publish(MemoryStore(), bundle)
+    path.unlink()
+    path.symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match=r"lacks signatures\.npz"):
         publish(MemoryStore(), bundle)
 
 

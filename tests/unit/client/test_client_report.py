@@ -14,21 +14,36 @@ from rich.console import Console, Group, RenderableType
 
 from seedzoo import console as console_module
 from seedzoo.console import Unpadded
-from seedzoo.records import Baseline, ConditionAccuracy, Interval, LabelDoubt, SelectionReport, VariantScore
+from seedzoo.records import (
+    Baseline,
+    ConditionAccuracy,
+    Evaluation,
+    Evidence,
+    Interval,
+    LabelDoubt,
+    RequirementResult,
+    RequirementState,
+    SelectionReport,
+    VariantScore,
+)
 from seedzoo_client.cli.report import render_report
 from seedzoo_client.cli.text import paragraph, percent, points, size, table
 
 REPORT = SelectionReport(
     family="fashion-cnn", release="01JD", recommended="fashion-cnn/s017", model_sha256="ab" * 32, model_size=285_000,
     objective="accuracy", n_examples=300, alpha=0.05, delta=0.01, accuracy=Interval(0.823, 0.761, 0.872),
+    value=Interval(0.823, 0.761, 0.872),
     candidates=tuple(f"fashion-cnn/s0{n:02d}" for n in (17, 3, 41, 8, 22, 30, 31, 35, 36, 37, 38, 39)),
     p_within=0.93, detectable=0.041, labels_to_separate=900, reason="Recommended for the highest sample mean.",
     baselines=(
-        Baseline("family_mean", "a variant picked at random", 0.770, Interval(0.053, 0.012, 0.094)),
-        Baseline("best_held_out", "fashion-cnn/s009, best by held-out", 0.791, Interval(0.032, -0.011, 0.075)),
-        Baseline("ensemble", "all 50 variants together", 0.82, Interval(0.003, -0.03, 0.035)),
+        Baseline("family_mean", "a variant picked at random", 0.770, 0.770, Interval(0.053, 0.012, 0.094)),
+        Baseline("best_held_out", "fashion-cnn/s009, best by held-out", 0.791, 0.791, Interval(0.032, -0.011, 0.075)),
+        Baseline("ensemble", "all 50 variants together", 0.82, 0.82, Interval(0.003, -0.03, 0.035)),
     ),
-    scores=tuple(VariantScore(f"fashion-cnn/s{n:03d}", Interval(0.8, 0.7, 0.9), n < 12, 0.906) for n in range(50)),
+    scores=tuple(
+        VariantScore(f"fashion-cnn/s{n:03d}", Interval(0.8, 0.7, 0.9), Interval(0.8, 0.7, 0.9), n < 12, 0.906)
+        for n in range(50)
+    ),
     profile=(
         ConditionAccuracy("id", 0.905, 0.906, 0.002), ConditionAccuracy("pixelate-3", 0.6, 0.55, 0.03),
         ConditionAccuracy("contrast-4", 0.5, 0.58, 0.086), ConditionAccuracy("brightness-3", 0.71, 0.58, 0.08),
@@ -159,9 +174,9 @@ def test_all_tied() -> None:
 
 
 def test_verdicts_follow_the_intervals() -> None:
-    worse = Baseline("ensemble", "", 0.9, Interval(-0.08, -0.1, -0.06))
-    touching = Baseline("family_mean", "", 0.8, Interval(0.02, 0.0, 0.04))
-    same = Baseline("best_held_out", "fashion-cnn/s017, the best", 0.823, Interval(0.0, 0.0, 0.0))
+    worse = Baseline("ensemble", "", 0.9, 0.9, Interval(-0.08, -0.1, -0.06))
+    touching = Baseline("family_mean", "", 0.8, 0.8, Interval(0.02, 0.0, 0.04))
+    same = Baseline("best_held_out", "fashion-cnn/s017, the best", 0.823, 0.823, Interval(0.0, 0.0, 0.0))
     text = words(replace(REPORT, baselines=(worse, touching, same)))
     assert "-8.0 (-10.0 to -6.0) worse" in text
     assert "+2.0 (+0.0 to +4.0) not distinguishable" in text
@@ -190,6 +205,93 @@ def test_foreign_text_is_harmless() -> None:
     text = rendered(replace(REPORT, warnings=("\x1b[2J[red]gone[/red]\u202e",)))
     assert "\x1b" not in text
     assert "\\x1b[2J[red]gone[/red]\\u202e" in text
+
+
+def test_another_objective_is_written_in_its_own_unit_with_the_accuracy_beside_it() -> None:
+    report = replace(
+        REPORT,
+        objective="log_loss",
+        higher_is_better=False,
+        value=Interval(0.8679, 0.7664, 1.0121),
+        detectable=0.1087,
+        baselines=(Baseline("ensemble", "", 0.57, 1.173, Interval(0.3053, 0.1737, 0.385)),),
+    )
+    text = words(report)
+    assert "log_loss 0.868 on your 300 images; on more like them 0.766 to 1.01 (95 % interval, lower is better)" in text
+    assert "It is right on 82.3 % (76.1 to 87.2 %)." in text
+    assert "no variant is more than 0.01 better" in text
+    assert "a real difference of 0.109 between" in text
+    assert "1.17 +0.305 (+0.174 to +0.385) better" in text
+
+
+def test_requirements_are_met_open_or_not_met() -> None:
+    results = tuple(
+        RequirementResult(f"accuracy[c{n}] >= 80%", state, Interval(0.84, 0.8, 0.88), 12, 30, 8)
+        for n, state in enumerate(RequirementState)
+    )
+    report = replace(REPORT, requirements=results[:2], requirement_status=RequirementState.OPEN)
+    text = words(report)
+    assert "Use fashion-cnn/s017" in text
+    assert "accuracy[c0] >= 80% met 84.0 % (80.0 to 88.0 %) 12/30/8" in text
+    assert "accuracy[c1] >= 80% open" in text
+    assert "do not settle yet" in text
+    refuted = replace(report, requirements=results, requirement_status=RequirementState.REFUTED, candidates=())
+    text = words(refuted)
+    assert text.startswith("No variant can meet the requirements; the nearest is fashion-cnn/s017")
+    assert "accuracy[c2] >= 80% not met" in text
+    assert "How sure" not in text
+
+
+def test_without_labels_nothing_is_claimed() -> None:
+    report = replace(
+        REPORT,
+        evidence=Evidence.NO_LABELS,
+        accuracy=None,
+        value=None,
+        p_within=None,
+        detectable=None,
+        labels_to_separate=None,
+        baselines=(),
+        n_examples=0,
+        n_unlabelled=1200,
+        proportions_source="assumed",
+        scores=tuple(
+            VariantScore(f"fashion-cnn/s{n:03d}", None, None, True, 0.906, expected_deviation=0.05 - n / 1000)
+            for n in range(50)
+        ),
+    )
+    text = words(report)
+    assert text.startswith("Look first at fashion-cnn/s017")
+    assert "Unverified: no label backs this." in text
+    assert "1,200 images" in text
+    assert "give --class-proportions" in text
+    assert "s000 +5.0" in text
+    assert "40 more: --json" in text
+    assert not re.search(r"sure|right on|interval", text)
+
+
+def test_labels_that_were_asked_for_state_an_accuracy_only_with_an_audit() -> None:
+    queried = replace(
+        REPORT, evidence=Evidence.QUERIED_LABELS, accuracy=None, value=None, p_within=None, detectable=None,
+        labels_to_separate=None, baselines=(), n_examples=50, n_unlabelled=250,
+    )  # fmt: skip
+    text = words(queried)
+    assert "Picked with 50 labels that were asked for, of 300 images." in text
+    assert "no accuracy can be stated" in text
+    assert "11 of 49 other variants may still be the best one on these images" in text
+    audited = replace(queried, accuracy=Interval(0.8, 0.7, 0.9), value=Interval(0.8, 0.7, 0.9))
+    assert "right on 80.0 % of the random sample among them, on more like it 70.0 to 90.0 %" in words(audited)
+
+
+def test_a_race_says_what_it_saved_and_what_it_rests_on() -> None:
+    report = replace(
+        REPORT, evaluation=Evaluation.RACE, evaluations=12_000, evaluations_exhaustive=50_000, n_reserve=500,
+        n_examples=1_000,
+    )  # fmt: skip
+    text = words(report)
+    assert "82.3 % right on 500 of your 1,000 images" in text
+    assert "12,000 predictions were made instead of 50,000" in text
+    assert "95 % sure that the best one did not" in text
 
 
 def test_numbers() -> None:

@@ -49,6 +49,21 @@ def test_scores_are_those_of_plain_sessions(threads: int) -> None:
     assert np.array_equal(scores.ensemble, total.argmax(1))
 
 
+def test_probabilities_are_returned_for_the_examples_that_are_asked_for() -> None:
+    images, labels = images_and_labels()
+    with Evaluator([lambda m=m: Model(raw_model(m), name="m") for m in range(3)], threads=2) as evaluator:
+        none = evaluator.run(images, labels)
+        some = evaluator.run(images, labels, keep_probabilities=[5, 0, 7])
+    assert none.probabilities.shape == (0, 3, 10)
+    assert some.probabilities.shape == (3, 3, 10)
+    assert some.probabilities.dtype == np.float32
+    for column in range(3):
+        logits = onnxruntime.InferenceSession(raw_model(column)).run(None, {"images": images})[0]
+        assert np.allclose(some.probabilities[:, column], softmax(logits)[[5, 0, 7]], atol=1e-6)
+    assert np.array_equal(some.predicted, none.predicted)
+    assert np.array_equal(some.label_probability, none.label_probability)
+
+
 def test_predict_files_is_the_same_computation() -> None:
     images, labels = images_and_labels()
     prediction = predict_files(raw_model(0), [path for path, _ in FILES], batch_size=7)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seedzoo.selection.bootstrap import ErrorDraws, posterior_within, summarise, upper_quantile
+from seedzoo.selection.bootstrap import ErrorDraws, summarise, upper_quantile
 from seedzoo.selection.confidence_set import confidence_set, paired_se, units_needed
 
 
@@ -62,16 +62,27 @@ def test_draws_follow_permuted_columns() -> None:
 def test_max_t_of_independent_rows_is_sidak() -> None:
     sample = summarise(correlated(500, 8))
     draws = ErrorDraws(sample, variants=8, n_boot=200_000, rng=np.random.default_rng(0))
-    expected = stats.norm.isf((1 - 0.95 ** (1 / 8)) / 2)  # 2.727
-    assert draws.max_t(np.eye(8) * 0.01, student=False, alpha=0.05) == pytest.approx(expected, abs=0.02)
+    found = draws.max_t(np.eye(8) * 0.01, student=False, alpha=0.05)
+    assert found.two_sided == pytest.approx(stats.norm.isf((1 - 0.95 ** (1 / 8)) / 2), abs=0.02)  # 2.727
+    assert found.one_sided == pytest.approx(stats.norm.isf(1 - 0.975 ** (1 / 8)), abs=0.02)  # 2.731
+    assert found.single == pytest.approx(1.959964, abs=1e-6)
+
+
+def test_max_t_of_opposite_rows_costs_one_side_only() -> None:
+    sample = summarise(correlated(500, 2))
+    draws = ErrorDraws(sample, variants=2, n_boot=200_000, rng=np.random.default_rng(0))
+    found = draws.max_t(np.array([[1.0, -1.0], [-1.0, 1.0]]), student=False, alpha=0.05)
+    assert found.two_sided == pytest.approx(1.959964, abs=0.01)
+    assert found.one_sided == pytest.approx(stats.norm.isf(0.0125), abs=0.02)
 
 
 def test_max_t_of_one_row_is_exact() -> None:
     sample = summarise(correlated(11, 2))
     draws = ErrorDraws(sample, variants=2, n_boot=100, rng=np.random.default_rng(0))
     one = np.diag([0.1, 0.0])
-    assert draws.max_t(one, student=False, alpha=0.05) == pytest.approx(1.959964, abs=1e-6)
-    assert draws.max_t(one, student=True, alpha=0.05) == pytest.approx(2.228139, abs=1e-6)  # t, df 10
+    for student, expected in ((False, 1.959964), (True, 2.228139)):  # t, df 10
+        found = draws.max_t(one, student=student, alpha=0.05)
+        assert (found.single, found.one_sided, found.two_sided) == pytest.approx((expected,) * 3, abs=1e-6)
 
 
 def test_upper_quantile_counts_the_observed_value() -> None:
@@ -87,7 +98,11 @@ def test_two_variants_meet_the_one_sided_t_quantile() -> None:
     assert found.critical == pytest.approx([1.710882] * 2, abs=0.03)  # t, df 24
     gap = scores[:, 0] - scores[:, 1]
     se = np.sqrt(gap.var(ddof=1) / 25 + 1 / 25**2)
-    assert found.statistic == pytest.approx([-gap.mean() / se, gap.mean() / se])
+    ratio = gap.mean() / se
+    assert found.ratios[[0, 1], [1, 0]] == pytest.approx([ratio, -ratio])
+    worse = int(ratio > 0)
+    assert found.beaten_by(np.array([True, True]))[worse] == (abs(ratio) > found.critical[worse])
+    assert not found.beaten_by(np.array([False, False])).any()
 
 
 def test_paired_se_of_identical_columns_is_the_pseudo_variance() -> None:
@@ -97,13 +112,3 @@ def test_paired_se_of_identical_columns_is_the_pseudo_variance() -> None:
 
 def test_units_needed_is_the_sign_test() -> None:
     assert [units_needed(a) for a in (0.5, 0.25, 0.06, 0.05, 0.01)] == [1, 2, 5, 5, 7]
-
-
-def test_posterior_of_two_variants_meets_the_normal_law() -> None:
-    scores = correlated(2000, 2, seed=3)
-    sample = summarise(scores)
-    gap = scores[:, 0] - scores[:, 1]
-    expected = stats.norm.cdf((gap.mean() + 0.01) / np.sqrt(gap.var() / 2000 + 1 / 2000**2))
-    stated = posterior_within(sample, variants=2, best=0, delta=0.01, n_boot=40_000, rng=np.random.default_rng(0))
-    assert 0.05 < expected < 0.95
-    assert stated == pytest.approx(expected, abs=0.01)

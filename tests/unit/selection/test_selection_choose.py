@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from seedzoo import selection
-from seedzoo.selection import Choice, Interval, choose, wilson
+from seedzoo.selection import Choice, Interval, choose, choose_with_requirements, wilson, wilson_at
 
 MATRICES = st.builds(
     lambda seed, n, m, p: np.random.default_rng(seed).random((n, m)) < p,
@@ -35,9 +35,9 @@ def test_public_names() -> None:
         "ProfileCounts", "Race", "RequiredChoice", "Requirement", "RequirementStatus", "Signature", "Status",
     }  # fmt: skip
     functions = {
-        "accuracy_scores", "choose", "choose_by_metric", "choose_with_requirements", "equivalence_to_mean",
-        "estimated_proportions", "evaluate_requirements", "fit_prior", "objective", "parse_requirement",
-        "rank_unlabeled", "signature", "wilson", "wilson_at",
+        "accuracy_scores", "choose", "choose_by_metric", "choose_by_metric_with_requirements",
+        "choose_with_requirements", "equivalence_to_mean", "estimated_proportions", "evaluate_requirements",
+        "fit_prior", "objective", "parse_requirement", "rank_unlabeled", "signature", "wilson", "wilson_at",
     }  # fmt: skip
     constants = {"BEST_HELD_OUT", "FAMILY_MEAN", "FAST_LEVEL", "OBJECTIVES"}
     assert set(selection.__all__) == classes | functions | constants
@@ -68,9 +68,13 @@ class TestByHand:
         t, z = 1.984217, 0.841621
         assert choice.detectable == pytest.approx((t + z) * se, abs=1e-6)
         assert close(choice.gains["best_held_out"], Interval(0.08, 0.08 - t * se, 0.08 + t * se), tolerance=1e-6)
-        # The gain over the mean of two is half the difference.
-        assert close(choice.gains["family_mean"], Interval(0.04, 0.04 - t * se / 2, 0.04 + t * se / 2), tolerance=2e-4)
-        assert choice.p_within == pytest.approx(stats.norm.cdf(0.09 / se), abs=0.01)
+        # The gain over the mean of two is half the difference. Either of the two may be the one that a rule picks, and
+        # their gains are opposite: the lower limit is the t quantile at 1 - .0125, the upper one that at 1 - .025.
+        both = 2.276003
+        assert close(
+            choice.gains["family_mean"], Interval(0.04, 0.04 - both * se / 2, 0.04 + t * se / 2), tolerance=4e-4
+        )
+        assert 0.9 < choice.p_within < stats.norm.cdf(0.09 / se)  # less than a flat prior would state
 
     def test_labels_to_separate(self) -> None:
         # The same shares at n = 25: t = .08 / sqrt(.16 / 24 + 1 / 625) stays below the critical value.
@@ -91,6 +95,64 @@ class TestByHand:
 
     def test_gain_over_itself_is_zero(self) -> None:
         assert choose(family(50, 1), reference=0).gains["best_held_out"] == Interval(0.0, 0.0, 0.0)
+
+
+class TestIntervalOfThePick:
+    def test_upper_limit_pays_for_no_choice(self) -> None:
+        scores = family(300, 12, seed=5)
+        choice = choose(scores)
+        low, high = wilson(choice.means[choice.best], 300)
+        assert choice.accuracy.high == pytest.approx(float(high))
+        assert choice.accuracy.low < low
+
+    def test_lower_limit_is_joint_over_all_variants(self) -> None:
+        # Independent variants: the chance that any of 8 lower limits misses is Sidak's.
+        scores = np.random.default_rng(0).random((4000, 8)) < 0.6
+        choice = choose(scores, n_boot=20_000)
+        z = stats.norm.isf(1 - 0.975 ** (1 / 8))
+        low, _ = wilson_at(choice.means[choice.best], 4000, z=float(z))
+        assert choice.accuracy.low == pytest.approx(float(low), abs=3e-4)
+
+    def test_limit_of_a_gain_is_that_of_the_best_gain(self) -> None:
+        scores = family(200, 6, seed=3).astype(float)
+        choice = choose(scores, baselines={"half": np.full(200, 0.5)})
+        se = np.sqrt(scores.var(axis=0, ddof=1) / 200 + 1 / 200**2)
+        highs = scores.mean(axis=0) - 0.5 + stats.t.isf(0.025, 199) * se
+        assert choice.gains["half"].high == pytest.approx(highs.max())
+
+    def test_best_held_out_bounds_its_own_gain_by_zero(self) -> None:
+        # The first is picked for .01; the reference might still be the best: its gain over itself is 0, not negative.
+        scores = np.array([[1, 1]] * 97 + [[1, 0]] * 2 + [[0, 1]])
+        gain = choose(scores, reference=1).gains["best_held_out"]
+        assert gain.estimate == pytest.approx(0.01)
+        assert gain.low < 0 < gain.high
+
+    @pytest.mark.parametrize("grouped", [False, True])
+    def test_one_variant_has_the_ordinary_interval(self, grouped: bool) -> None:
+        scores = family(90, 1)
+        choice = choose(scores, groups=np.repeat(np.arange(30), 3) if grouped else None, baselines={"none": [0.0] * 90})
+        lows, highs = choice.variant_intervals
+        assert (choice.accuracy.low, choice.accuracy.high) == (float(lows[0]), float(highs[0]))
+        gain = choice.gains["none"]
+        assert gain.high - gain.estimate == pytest.approx(gain.estimate - gain.low) or gain.high == 1.0
+
+    @given(MATRICES)
+    @settings(max_examples=40, deadline=None)
+    def test_nested_in_alpha(self, scores: np.ndarray) -> None:
+        wide, narrow = (
+            choose(scores, alpha=alpha, n_boot=300, baselines={"some": scores[:, 0] * 0.5}) for alpha in (0.02, 0.1)
+        )
+        for outer, inner in ((wide.accuracy, narrow.accuracy), *((wide.gains[k], narrow.gains[k]) for k in wide.gains)):
+            assert outer.low <= inner.low + 1e-12
+            assert inner.high <= outer.high + 1e-12
+
+    def test_requirements_state_the_symmetric_interval(self) -> None:
+        scores = family(300, 6, seed=2)
+        choice = choose_with_requirements(scores, ["accuracy >= .1"]).choice
+        lows, highs = choice.variant_intervals
+        assert (choice.accuracy.low, choice.accuracy.high) == (lows[choice.best], highs[choice.best])
+        gain = choice.gains["family_mean"]
+        assert gain.high - gain.estimate == pytest.approx(gain.estimate - gain.low)
 
 
 class TestTies:
@@ -159,9 +221,10 @@ def assert_sound(choice: Choice) -> None:
     assert (lows <= choice.means).all()
     assert (choice.means <= highs).all()
     assert (highs <= 1).all()
-    assert choice.accuracy == Interval(
-        float(choice.means[choice.best]), float(lows[choice.best]), float(highs[choice.best])
-    )
+    accuracy = choice.accuracy
+    assert accuracy.estimate == choice.means[choice.best]
+    assert 0 <= accuracy.low <= accuracy.estimate <= choice.means.max() <= accuracy.high <= 1
+    assert accuracy.high <= highs.max() + 1e-12  # the upper limit pays for no choice at all
     for gain in choice.gains.values():
         assert -1 <= gain.low <= gain.estimate <= gain.high <= 1
     assert 0 <= choice.p_within <= 1

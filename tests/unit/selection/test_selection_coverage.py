@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seedzoo.selection import accuracy_scores, choose
+from seedzoo.selection import accuracy_scores, choose, wilson
+from seedzoo.selection.bootstrap import ErrorDraws, summarise
+from seedzoo.selection.confidence_set import confidence_set
+from seedzoo.selection.statements import accuracy_critical, accuracy_of_pick, contrasts, gains_of_pick
 
 TASKS = Path(__file__).parents[4] / "shared" / "data" / "selection-tasks"
 REPETITIONS = 300
@@ -34,6 +37,8 @@ def test_real_tasks(name: str) -> None:
     any_right = scores.any(axis=1)
     rng = np.random.default_rng(20)
     hits = dict.fromkeys(("set", "accuracy", "family_mean", "best_held_out", "oracle"), 0)
+    sides = dict.fromkeys(("low", "high"), 0)
+    widths = []
     for seed in range(REPETITIONS):
         rows = rng.integers(0, len(scores), 200)
         choice = choose(scores[rows], reference=middle, baselines={"oracle": any_right[rows]}, seed=seed, n_boot=500)
@@ -45,9 +50,42 @@ def test_real_tasks(name: str) -> None:
         }
         hits["set"] += best in choice.candidates
         hits["accuracy"] += choice.accuracy.low <= accuracy <= choice.accuracy.high
+        sides["low"] += choice.accuracy.low <= accuracy
+        sides["high"] += accuracy <= choice.accuracy.high
+        low, high = wilson(choice.accuracy.estimate, 200)
+        widths.append((choice.accuracy.high - choice.accuracy.low) / (high - low))
         for baseline, gain in gains.items():
             interval = choice.gains[baseline]
             hits[baseline] += interval.low - 1e-12 <= gain <= interval.high + 1e-12
+    for what, count in hits.items():
+        assert_nominal(count, what=what)
+    for what, count in sides.items():
+        assert_nominal(count, what=what, nominal=0.975)
+    assert np.mean(widths) < 1.5
+
+
+@pytest.mark.parametrize("rule", ["worst in the set", "highest spread", "fixed"])
+def test_any_rule_that_picks(rule: str) -> None:
+    # The intervals hold whatever is picked, so also by rules that no one would use.
+    rng = np.random.default_rng(23)
+    truth = np.array([0.7, 0.72, 0.72, 0.74, 0.75, 0.75])
+    hits = dict.fromkeys(("accuracy", "gain"), 0)
+    for seed in range(REPETITIONS):
+        latent = np.sqrt(0.5) * (rng.standard_normal((120, 1)) + rng.standard_normal((120, 6)))
+        scores = latent < stats.norm.ppf(truth)
+        sample = summarise(scores.astype(float))
+        draws = ErrorDraws(sample, variants=6, n_boot=500, rng=np.random.default_rng(seed))
+        members = confidence_set(sample, draws, variants=6, alpha=0.05)
+        pick = {
+            "worst in the set": int(np.where(members.kept, sample.means, 2.0).argmin()),
+            "highest spread": int((sample.covariance.sum(axis=0) + sample.means).argmax()),
+            "fixed": 5,
+        }[rule]
+        critical = accuracy_critical(sample, draws, variants=6, alpha=0.05)
+        interval = accuracy_of_pick(sample, critical, variants=6, best=pick)
+        hits["accuracy"] += interval.low <= truth[pick] <= interval.high
+        gain = gains_of_pick(sample, draws, contrasts(6, None, ()), best=pick, alpha=0.05, for_top=True)["family_mean"]
+        hits["gain"] += gain.low <= truth[pick] - truth.mean() <= gain.high
     for what, count in hits.items():
         assert_nominal(count, what=what)
 

@@ -221,6 +221,40 @@ class TestChooseByMetric:
         assert choice.accuracy.estimate == choice.means.min()
         assert choice.gains["family_mean"].estimate == pytest.approx(choice.means.mean() - choice.means.min())
 
+    @pytest.mark.parametrize("metric", [log_loss(), macro_f1(), risk_at_coverage(0.5)], ids=lambda metric: metric.name)
+    def test_intervals_hold_their_estimates(self, inputs: Inputs, metric: Metric) -> None:
+        wide, narrow = (choose_by_metric(metric, inputs, alpha=a, reference=2, n_boot=400) for a in (0.02, 0.1))
+        for outer, inner in ((wide.accuracy, narrow.accuracy), *((wide.gains[k], narrow.gains[k]) for k in wide.gains)):
+            assert outer.low <= inner.low <= inner.estimate <= inner.high <= outer.high
+        assert metric.low <= wide.accuracy.low
+        assert wide.accuracy.high <= metric.high
+
+    def test_better_side_is_the_tight_one(self, inputs: Inputs) -> None:
+        # Picking by the lowest loss makes the loss look too low, never too high.
+        many = inputs.first(1)
+        twelve = Inputs.of(
+            many.labels,
+            predicted=np.where(
+                np.random.default_rng(1).random((120, 12)) < 0.8, many.labels[:, None], (many.labels[:, None] + 1) % 4
+            ),
+        )
+        loss = cost_matrix(1.0 - np.eye(4))
+        interval = choose_by_metric(loss, twelve, n_boot=2000).accuracy
+        assert interval.high - interval.estimate > 1.15 * (interval.estimate - interval.low)
+        value = choose_by_metric(accuracy(), twelve, n_boot=2000).accuracy
+        assert (1 - interval.high, 1 - interval.low) == pytest.approx((value.low, value.high), abs=5e-3)
+
+    def test_one_variant_has_a_symmetric_interval(self, inputs: Inputs) -> None:
+        interval = choose_by_metric(balanced_accuracy(), inputs.first(1), n_boot=400).accuracy
+        assert interval.high - interval.estimate == pytest.approx(interval.estimate - interval.low)
+
+    def test_order_of_variants_does_not_matter(self, inputs: Inputs) -> None:
+        turned = Inputs.of(inputs.labels, probabilities=np.asarray(inputs.probabilities)[:, [2, 0, 1]])
+        one, two = (choose_by_metric(macro_f1(), each, n_boot=4000) for each in (inputs, turned))
+        assert [2, 0, 1][two.best] == one.best
+        for low, high in ((one.accuracy.low, two.accuracy.low), (one.accuracy.high, two.accuracy.high)):
+            assert low == pytest.approx(high, abs=5e-3)
+
     def test_baseline_columns(self, inputs: Inputs) -> None:
         choice = choose_by_metric(macro_f1(), inputs, baselines=["ensemble"], n_boot=300)
         values = macro_f1()(inputs)

@@ -12,10 +12,21 @@ from seedzoo.selection import (
     Requirement,
     Status,
     choose,
+    choose_by_metric,
+    choose_by_metric_with_requirements,
     choose_with_requirements,
     evaluate_requirements,
     parse_requirement,
     wilson,
+)
+from seedzoo.selection.objectives import (
+    accuracy,
+    balanced_accuracy,
+    cost_matrix,
+    ece,
+    log_loss,
+    macro_f1,
+    multilabel_accuracy,
 )
 
 NAMES = sorted(set(OBJECTIVES) - {"cost"})
@@ -125,6 +136,23 @@ class TestEvaluate:
             [parse_requirement(text) for text in ("log_loss <= .4", "balanced_accuracy >= .7")], evidence, n_boot=300
         )
         assert [entry.statuses for entry in table] == [(Status.MET, Status.REFUTED)] * 2
+
+    def test_baseline_columns_are_not_judged(self) -> None:
+        rng = np.random.default_rng(4)
+        labels = rng.integers(0, 3, 200)
+        predicted = np.where(rng.random((200, 3)) < [0.9, 0.8, 0.1], labels[:, None], (labels[:, None] + 1) % 3)
+        right = predicted[:, :2] == labels[:, None]
+        with_baseline, alone = (
+            evaluate_requirements(
+                [parse_requirement("macro_f1 >= .7")],
+                Evidence(scores=right, inputs=Inputs.of(labels, predicted=predicted[:, :columns])),
+                n_boot=300,
+            )[0]
+            for columns in (3, 2)
+        )
+        assert len(with_baseline.statuses) == 2
+        assert with_baseline.lows.tolist() == alone.lows.tolist()
+        assert with_baseline.highs.tolist() == alone.highs.tolist()
 
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -277,3 +305,155 @@ class TestChoose:
     def test_refuses(self, arguments: dict[str, object], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             choose_with_requirements(np.ones((4, 2)), **({"requirements": ["accuracy >= .1"]} | arguments))  # type: ignore[arg-type]
+
+
+def drawn(n: int, seed: int, *, levels: tuple[float, ...] = (1.0, 0.9, 0.8, 0.3)) -> Inputs:
+    """Unequal classes; the higher the level, the more often right, in every class alike."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(3, n, p=[0.6, 0.3, 0.1])
+    hard = rng.standard_normal((n, 1)) * 0.8 + rng.standard_normal((n, len(levels))) * 0.6
+    return Inputs.of(labels, predicted=np.where(hard < levels, labels[:, None], (labels[:, None] + 1) % 3))
+
+
+class TestChooseByMetric:
+    def test_accuracy_agrees_with_mean_scores(self) -> None:
+        inputs = drawn(500, 0)
+        scores = inputs.predicted == inputs.labels[:, None]
+        slices = {"rare": inputs.labels == 2}
+        text = ["accuracy[rare] >= .6", "accuracy >= .75"]
+        one = choose_by_metric_with_requirements(accuracy(), inputs, text, slices=slices, reference=1, n_boot=4000)
+        two = choose_with_requirements(scores, text, slices=slices, reference=1, n_boot=4000)
+        assert one.overall == two.overall
+        assert one.status is two.status
+        assert one.choice.candidates == two.choice.candidates
+        assert one.choice.means == pytest.approx(two.choice.means)
+        assert list(one.choice.gains) == list(two.choice.gains)
+        assert one.choice.p_within == pytest.approx(two.choice.p_within, abs=0.05)
+        assert one.choice.detectable == pytest.approx(two.choice.detectable, rel=0.1)
+        for name, gain in one.choice.gains.items():
+            assert (gain.low, gain.high) == pytest.approx(
+                (two.choice.gains[name].low, two.choice.gains[name].high), abs=0.012
+            )
+
+    def test_only_the_met_reject(self) -> None:
+        inputs = drawn(2000, 1, levels=(1.5, 0.9, 0.2))
+        free = choose_by_metric(macro_f1(), inputs, n_boot=400)
+        assert free.candidates == (0,)
+        open_, some = (
+            choose_by_metric_with_requirements(
+                macro_f1(), inputs, ["profile[blur] >= .6"], profile=counts(*shares), n_boot=400
+            )
+            for shares in ((0.601, 0.601, 0.601), (0.5, 0.7, 0.7))
+        )
+        assert open_.choice.candidates == (0, 1, 2)
+        assert open_.status is Status.OPEN
+        assert "still open" in open_.choice.reason
+        assert some.choice.candidates == (1,)
+        assert some.choice.reason.startswith("Recommended for the best macro_f1 on 2000 examples among the 2 that meet")
+        assert some.choice.p_within == 1
+
+    def test_lower_is_better(self) -> None:
+        inputs = drawn(1000, 2, levels=(1.5, 0.9, 0.2))
+        cost = cost_matrix(1 - np.eye(3))
+        outcome = choose_by_metric_with_requirements(
+            cost, inputs, ["profile[blur] >= .6"], profile=counts(0.5, 0.7, 0.7), n_boot=400
+        )
+        assert outcome.choice.candidates == (1,)
+        gain = outcome.choice.gains["family_mean"]
+        assert gain.estimate == pytest.approx(outcome.choice.means.mean() - outcome.choice.means[1])
+        assert outcome.choice.accuracy.low < outcome.choice.means[1] < outcome.choice.accuracy.high
+
+    def test_nearest_if_none_can(self) -> None:
+        outcome = choose_by_metric_with_requirements(
+            macro_f1(), drawn(300, 3), ["profile[blur] >= .9"], profile=counts(0.5, 0.7, 0.8, 0.6), n_boot=300
+        )
+        assert outcome.nearest == outcome.choice.best == 2
+        assert outcome.choice.candidates == ()
+        assert outcome.choice.p_within == 0
+        assert outcome.choice.labels_to_separate is None
+
+    def test_baselines_are_the_last_columns(self) -> None:
+        inputs = drawn(400, 4)
+        values = macro_f1()(inputs)
+        outcome = choose_by_metric_with_requirements(
+            macro_f1(), inputs, ["macro_f1 >= .3", "accuracy >= .2"], baselines=["poor"], reference=0, n_boot=400
+        )
+        assert outcome.choice.means.tolist() == values[:3].tolist()
+        assert len(outcome.overall) == outcome.table[0].lows.size == outcome.table[1].lows.size == 3
+        assert outcome.status is Status.MET
+        assert list(outcome.choice.gains) == ["family_mean", "best_held_out", "poor"]
+        assert outcome.choice.gains["poor"].estimate == pytest.approx(values[outcome.choice.best] - values[3])
+
+    def test_multilabel(self) -> None:
+        rng = np.random.default_rng(5)
+        labels = rng.random((300, 4)) < 0.4
+        predicted = labels[:, None] ^ (rng.random((300, 2, 4)) < np.array([0.05, 0.3])[:, None])
+        outcome = choose_by_metric_with_requirements(
+            multilabel_accuracy(exact=True), Inputs.of(labels, predicted=predicted), ["accuracy >= .85"], n_boot=300
+        )
+        assert outcome.overall == (Status.MET, Status.REFUTED)
+        assert outcome.choice.best == 0
+
+    def test_own_scores_for_accuracy(self) -> None:
+        inputs = drawn(300, 6)
+        worst = np.tile([0.0, 1.0, 1.0, 1.0], (300, 1))
+        outcome = choose_by_metric_with_requirements(macro_f1(), inputs, ["accuracy >= .5"], scores=worst, n_boot=300)
+        assert outcome.overall == (Status.REFUTED, Status.MET, Status.MET, Status.MET)
+
+    def test_single_example_and_variant(self) -> None:
+        outcome = choose_by_metric_with_requirements(
+            macro_f1(), Inputs.of([0], predicted=[[0]]), ["accuracy >= .5"], n_boot=200
+        )
+        assert outcome.choice.candidates == (0,)
+        assert outcome.status is Status.OPEN
+
+    def test_validity(self) -> None:
+        """The second is the best that meets the requirement; the first is better and close to meeting it."""
+        metric, sure = balanced_accuracy(), np.array([0.58, 0.66, 0.70, 0.75])
+
+        def profile(rng: np.random.Generator) -> dict[str, ProfileCounts]:
+            return {"blur": ProfileCounts(correct=rng.binomial(400, sure), n=400)}
+
+        truth = metric(drawn(400_000, 10**6))
+        kept = covered = gained = wrong = 0
+        runs = 150
+        for seed in range(runs):
+            outcome = choose_by_metric_with_requirements(
+                metric,
+                drawn(200, seed),
+                ["profile[blur] >= .6"],
+                profile=profile(np.random.default_rng(seed)),
+                seed=seed,
+                n_boot=300,
+            )
+            best = outcome.choice.best
+            kept += 1 in outcome.choice.candidates
+            wrong += any(
+                (status is Status.MET and not ok) or (status is Status.REFUTED and ok)
+                for status, ok in zip(outcome.overall, sure >= 0.6, strict=True)
+            )
+            covered += outcome.choice.accuracy.low <= truth[best] <= outcome.choice.accuracy.high
+            gain = outcome.choice.gains["family_mean"]
+            gained += gain.low <= truth[best] - truth.mean() <= gain.high
+        for hits in (kept, covered, gained):
+            assert stats.binom.cdf(hits, runs, 0.95) > 0.001
+        assert stats.binom.sf(wrong - 1, runs, 0.025) > 0.001
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"metric": ece()}, "reported, not optimised"),
+            ({"metric": log_loss()}, "needs class probabilities"),
+            ({"requirements": []}, "at least one"),
+            ({"baselines": ["a", "a"]}, "baselines"),
+            ({"n_boot": 20}, "n_boot"),
+            ({"alpha": 0.01, "n_boot": 150}, "n_boot"),
+            ({"reference": 9}, "reference"),
+            ({"scores": np.ones((4, 2))}, r"scores must have shape \(40, 4\)"),
+            ({"requirements": ["accuracy[a] >= .1"]}, "no slices"),
+        ],
+    )
+    def test_refuses(self, arguments: dict[str, object], message: str) -> None:
+        given = {"metric": macro_f1(), "inputs": drawn(40, 0), "requirements": ["accuracy >= .1"]} | arguments
+        with pytest.raises(ValueError, match=message):
+            choose_by_metric_with_requirements(**given)  # type: ignore[arg-type]

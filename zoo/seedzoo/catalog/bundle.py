@@ -1,10 +1,13 @@
 """A bundle: the folder that `zoo build` makes and `zoo publish` takes, laid out like a release in the store.
 
-family.json  recipe.toml  profile.parquet  models/<tag>.onnx
+family.json  recipe.toml  profile.parquet  signatures.npz  models/<tag>.onnx
+
+signatures.npz may be missing: in families made before there was one, or elsewhere.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +17,24 @@ from seedzoo.catalog.names import check_name
 from seedzoo.errors import DataError, IntegrityError
 from seedzoo.inference.session import Model
 from seedzoo.records import Family, FileEntry
+from seedzoo.stress.signature_table import read_signature_table
 from seedzoo.stress.table import read_profile
 
-__all__ = ["FAMILY_FILE", "PROFILE_FILE", "RECIPE_FILE", "Bundle", "check_family", "model_path", "open_bundle"]
+__all__ = [
+    "FAMILY_FILE",
+    "PROFILE_FILE",
+    "RECIPE_FILE",
+    "SIGNATURES_FILE",
+    "Bundle",
+    "check_family",
+    "model_path",
+    "open_bundle",
+]
 
 FAMILY_FILE = "family.json"
 PROFILE_FILE = "profile.parquet"
 RECIPE_FILE = "recipe.toml"
+SIGNATURES_FILE = "signatures.npz"
 
 
 def model_path(tag: str) -> str:
@@ -59,11 +73,14 @@ def open_bundle(folder: Path) -> Bundle:
             raise DataError(f"{folder} lacks {variant.model.path}", hint="Build it again.", reason="BUNDLE_INVALID")
         if path.stat().st_size != variant.model.size or sha256_file(path) != variant.model.sha256:
             raise IntegrityError(f"{path} differs from what {FAMILY_FILE} says", hint="Build it again.")
-    paths = [FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, *(variant.model.path for variant in family.variants)]
-    for path_name in (PROFILE_FILE, RECIPE_FILE):
+    beside = [PROFILE_FILE, RECIPE_FILE]
+    if os.path.lexists(folder / SIGNATURES_FILE):
+        beside.append(SIGNATURES_FILE)
+    for path_name in beside:
         if not _regular(folder / path_name):
             raise DataError(f"{folder} lacks {path_name}", hint="Build it again.", reason="BUNDLE_INVALID")
     _check_contents(folder, family)
+    paths = [FAMILY_FILE, *beside, *(variant.model.path for variant in family.variants)]
     files = tuple(
         FileEntry(path=name, size=(folder / name).stat().st_size, sha256=sha256_file(folder / name)) for name in paths
     )
@@ -76,8 +93,9 @@ def _regular(path: Path) -> bool:
 
 
 def _check_contents(folder: Path, family: Family) -> None:
-    """The profile is of these variants, and the models are of this task. Raises DataError, IntegrityError."""
-    measured = {row.variant for row in read_profile(folder / PROFILE_FILE).rows}
+    """Profile and signatures are of these variants, the models of this task. Raises DataError, IntegrityError."""
+    rows = read_profile(folder / PROFILE_FILE).rows
+    measured = {row.variant for row in rows}
     tags = {variant.tag for variant in family.variants}
     if measured != tags:
         raise DataError(
@@ -85,6 +103,8 @@ def _check_contents(folder: Path, family: Family) -> None:
             hint="Build it again.",
             reason="BUNDLE_INVALID",
         )
+    if (folder / SIGNATURES_FILE).exists():
+        _check_signatures(folder / SIGNATURES_FILE, family, tuple(dict.fromkeys(row.condition for row in rows)))
     for variant in family.variants:
         model = Model((folder / variant.model.path).read_bytes(), name=f"{family.name}/{variant.tag}")
         if model.classes != family.task.classes:
@@ -93,6 +113,16 @@ def _check_contents(folder: Path, family: Family) -> None:
                 hint="Build it again.",
                 reason="BUNDLE_INVALID",
             )
+
+
+def _check_signatures(path: Path, family: Family, conditions: tuple[str, ...]) -> None:
+    table = read_signature_table(path.read_bytes(), where=str(path))
+    if table.variants != tuple(variant.tag for variant in family.variants) or table.conditions != conditions:
+        raise DataError(
+            f"{path} is not of the family's variants and the profile's conditions, in their order",
+            hint="Build it again.",
+            reason="BUNDLE_INVALID",
+        )
 
 
 def check_family(family: Family) -> None:

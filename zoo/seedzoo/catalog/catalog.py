@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, check_family
+from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, SIGNATURES_FILE, check_family
 from seedzoo.catalog.codec import decode_json
 from seedzoo.catalog.integrity import get_verified, stream_verified
 from seedzoo.catalog.names import FamilyRef, VariantRef
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import DataError, IntegrityError, NotFound
 from seedzoo.records import Family, FileEntry, Release, Variant
+from seedzoo.stress.signature_table import SignatureTable, read_signature_table
 
 __all__ = ["Alias", "Catalog", "alias_key", "release_key", "release_prefix"]
 
@@ -139,6 +140,15 @@ class Catalog:
     def profile_bytes(self, release: Release) -> bytes:
         """The profile of a release as Parquet. Raises IntegrityError."""
         return self._file(release, PROFILE_FILE)
+
+    def signatures(self, release: Release) -> SignatureTable | None:
+        """The signatures measured with the profile; None where the release has none. Raises IntegrityError."""
+        if all(entry.path != SIGNATURES_FILE for entry in release.files):
+            return None
+        try:
+            return read_signature_table(self._file(release, SIGNATURES_FILE), where=SIGNATURES_FILE)
+        except DataError as error:
+            raise IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.") from error
 
     def model(self, release: Release, variant: Variant) -> bytes:
         """A variant's ONNX file. Raises IntegrityError."""

@@ -43,11 +43,13 @@ class BlockScores:
         predicted: int32 ``[b, M]`` most probable class.
         label_probability: float32 ``[b, M]`` probability of the true class; NaN for an unlabelled example.
         ensemble: int32 ``[b]`` most probable class of the mean of the variants' probabilities.
+        probabilities: float32 ``[k, M, C]`` of the k examples that they were asked for; k is 0 where none were.
     """
 
     predicted: NDArray[np.int32]
     label_probability: NDArray[np.float32]
     ensemble: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
 
 
 class Evaluator:
@@ -74,25 +76,42 @@ class Evaluator:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def run(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> BlockScores:
-        """Evaluate every variant on a block.
+    def run(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        *,
+        keep_probabilities: Sequence[int] | NDArray[np.integer] | None = None,
+        variants: Sequence[int] | NDArray[np.integer] | None = None,
+    ) -> BlockScores:
+        """Evaluate the variants on a block.
 
         Args:
             images: uint8 ``[b, height, width, channels]``, b >= 1.
             labels: int64 ``[b]``, -1 for an unlabelled example.
+            keep_probabilities: Positions ``[k]`` within the block of the examples whose probabilities are returned,
+                in this order; none when omitted.
+            variants: Which variants to evaluate, the columns of the scores; all when omitted.
         """
-        probabilities = self._pool.map(lambda model: softmax(model.logits(images)), self._models)
+        models = self._models if variants is None else [self._models[index] for index in variants]
+        wanted = np.asarray([] if keep_probabilities is None else keep_probabilities, dtype=np.intp)
+        probabilities = self._pool.map(lambda model: softmax(model.logits(images)), models)
         rows = np.arange(len(images))
-        predicted = np.empty((len(images), len(self._models)), dtype=np.int32)
-        of_label = np.full((len(images), len(self._models)), np.nan, dtype=np.float32)
+        predicted = np.empty((len(images), len(models)), dtype=np.int32)
+        of_label = np.full((len(images), len(models)), np.nan, dtype=np.float32)
+        kept = []
         total: NDArray[np.float64] | None = None
         labelled = labels >= 0
         for column, probability in enumerate(probabilities):
             predicted[:, column] = probability.argmax(axis=1)
             of_label[labelled, column] = probability[rows[labelled], labels[labelled]]
+            kept.append(probability[wanted])
             total = probability.astype(np.float64) if total is None else total + probability
         if total is None:
             raise ValueError("no models to evaluate")
         return BlockScores(
-            predicted=predicted, label_probability=of_label, ensemble=total.argmax(axis=1).astype(np.int32)
+            predicted=predicted,
+            label_probability=of_label,
+            ensemble=total.argmax(axis=1).astype(np.int32),
+            probabilities=np.stack(kept, axis=1),
         )

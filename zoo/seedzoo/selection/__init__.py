@@ -11,7 +11,11 @@ from seedzoo.selection.metric_choice import choose_by_metric
 from seedzoo.selection.objectives import OBJECTIVES, Inputs, Metric, accuracy_scores, objective
 from seedzoo.selection.prior import Prior, fit_prior, rank_unlabeled
 from seedzoo.selection.race import FAST_LEVEL, Race
-from seedzoo.selection.required_choice import RequiredChoice, choose_with_requirements
+from seedzoo.selection.required_choice import (
+    RequiredChoice,
+    choose_by_metric_with_requirements,
+    choose_with_requirements,
+)
 from seedzoo.selection.requirements import (
     Evidence,
     ProfileCounts,
@@ -46,6 +50,7 @@ __all__ = [
     "accuracy_scores",
     "choose",
     "choose_by_metric",
+    "choose_by_metric_with_requirements",
     "choose_with_requirements",
     "equivalence_to_mean",
     "estimated_proportions",

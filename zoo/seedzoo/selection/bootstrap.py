@@ -1,4 +1,4 @@
-"""Sampling distribution of the variants' mean scores: covariance, Gaussian draws, posterior draws."""
+"""Sampling distribution of the variants' mean scores: covariance, Gaussian draws, critical values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["ErrorDraws", "Sample", "critical_value", "posterior_within", "summarise", "upper_quantile"]
+__all__ = [
+    "Critical",
+    "ErrorDraws",
+    "Sample",
+    "critical_value",
+    "joint_critical",
+    "summarise",
+    "upper_quantile",
+]
 
-# Weights drawn at once in the posterior: bounds its memory to a few MiB at any number of examples.
-_BLOCK = 1 << 20
 # Variance of a mean that is rounding, not variation: columns of equal float scores leave such traces.
 _NEGLIGIBLE = 1e-24
 
@@ -23,7 +29,6 @@ class Sample:
 
     Attributes:
         n: Number of examples.
-        totals: [G, K] sum of scores in each group (without groups every example is one).
         sizes: [G] number of examples in each group.
         means: [K] mean scores.
         covariance: [K, K] estimated covariance of ``means``; whole groups are the independent units.
@@ -33,7 +38,6 @@ class Sample:
     """
 
     n: int
-    totals: NDArray[np.float64]
     sizes: NDArray[np.float64]
     means: NDArray[np.float64]
     covariance: NDArray[np.float64]
@@ -107,7 +111,6 @@ def summarise(columns: NDArray[np.float64], codes: NDArray[np.intp] | None = Non
     unbiased = count / (count - 1) if count > 1 else 1.0
     return Sample(
         n=n,
-        totals=totals,
         sizes=sizes,
         means=means,
         covariance=centred.T @ centred * (unbiased / n**2),
@@ -170,26 +173,54 @@ class ErrorDraws:
             draws /= self._scale
         return draws
 
-    def max_t(self, covariance: NDArray[np.float64], *, student: bool, alpha: float) -> float:
-        """Two-sided critical value that holds for all rows jointly.
+    def max_t(self, covariance: NDArray[np.float64], *, student: bool, alpha: float) -> Critical:
+        """Critical values for estimates with this covariance.
 
         Args:
             covariance: [M, M] covariance of the estimates; rows with (nearly) no variance are left out.
             student: As in :meth:`of`.
-            alpha: Chance that any interval misses.
-
-        Returns:
-            The 1 - alpha quantile of max_j |error_j| / se_j, and at least the critical value of one interval.
+            alpha: One minus the coverage.
         """
         single = critical_value(alpha / 2, self._dof if student else None)
         variance = np.diagonal(covariance)
         rows = variance > _NEGLIGIBLE
         if np.count_nonzero(rows) < 2:
-            return single
+            return Critical(single=single, one_sided=single, two_sided=single)
         draws = self.of(covariance, student=student)[rows]
-        np.abs(draws, out=draws)
         draws /= np.sqrt(variance[rows])[:, None]
-        return max(single, float(upper_quantile(draws.max(axis=0), alpha=alpha)))
+        return joint_critical(draws, single=single, alpha=alpha)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critical:
+    """How many standard errors each kind of limit lies from the estimate, at one level alpha.
+
+    Attributes:
+        single: A limit on one side, of one estimate, that misses with probability alpha / 2.
+        one_sided: Limits on one and the same side of all estimates; that any of them misses has probability alpha / 2.
+        two_sided: Limits on both sides of all estimates; that any of them misses has probability alpha.
+    """
+
+    single: float
+    one_sided: float
+    two_sided: float
+
+
+def joint_critical(ratios: NDArray[np.float64], *, single: float, alpha: float) -> Critical:
+    """Critical values from draws of studentised errors (max-T); none is smaller than that of one estimate.
+
+    The one-sided value comes from both signs of each draw: where the law is symmetric that doubles the draws, where
+    a bootstrap is skewed it keeps the skewness from shortening the side on which the error is the likelier.
+
+    Args:
+        ratios: [K, B] error / standard error.
+        single: See :class:`Critical`.
+        alpha: One minus the coverage.
+    """
+    top, bottom = ratios.max(axis=0), -ratios.min(axis=0)
+    one_sided = upper_quantile(np.concatenate([top, bottom]), alpha=alpha / 2)
+    two_sided = upper_quantile(np.maximum(top, bottom), alpha=alpha)
+    return Critical(single=single, one_sided=max(single, float(one_sided)), two_sided=max(single, float(two_sided)))
 
 
 def critical_value(tail: float, dof: int | None) -> float:
@@ -209,42 +240,3 @@ def upper_quantile(draws: NDArray[np.float64], *, alpha: float) -> NDArray[np.fl
     # The hair below the product keeps rounding in (1 - alpha) from moving to the next rank.
     rank = min(math.ceil((count + 1) * (1 - alpha) - 1e-9), count)
     return np.asarray(np.partition(draws, rank - 1, axis=-1)[..., rank - 1])
-
-
-def posterior_within(
-    sample: Sample, *, variants: int, best: int, delta: float, n_boot: int, rng: np.random.Generator
-) -> float:
-    """Posterior probability that one variant's mean is within delta of the best variant's.
-
-    Bayesian bootstrap: each draw weights the groups (without groups: the examples) by independent standard
-    exponentials. The bare bootstrap is certain of whatever the sample happens not to show (at n = 20 on
-    CIFAR-10.1 it stated .88 where .20 was true), so each variant's draw also gets an independent normal
-    error that gives every difference the pseudo-variance of one example (then .28). It fades as 1 / n.
-
-    Args:
-        sample: Summary whose first ``variants`` columns are the variants.
-        variants: M.
-        best: The variant in question.
-        delta: Largest tolerated shortfall, in the unit of the scores.
-        n_boot: Number of posterior draws.
-        rng: Source of randomness.
-
-    Returns:
-        A probability.
-
-    References:
-        D. B. Rubin (1981), The Bayesian bootstrap, Ann. Statist. 9.
-    """
-    totals = sample.totals[:, :variants]
-    count = sample.sizes.size
-    if variants == 1:
-        return 1.0
-    within = 0
-    step = max(1, _BLOCK // count)
-    for start in range(0, n_boot, step):
-        weights = rng.standard_exponential((min(step, n_boot - start), count))
-        draws = (weights @ totals) / (weights @ sample.sizes)[:, None]
-        draws += math.sqrt(sample.pseudo_variance / 2) * rng.standard_normal(draws.shape)
-        # The hair absorbs rounding: identical columns must count as equal even at delta near 0.
-        within += int(np.count_nonzero(draws[:, best] >= draws.max(axis=1) - delta - 1e-12))
-    return within / n_boot

@@ -36,7 +36,8 @@ def check_int(value: Any, name: str, *, low: int, high: float = math.inf) -> int
     except TypeError:
         raise ValueError(f"{name} must be an integer, got {value!r}") from None
     if not low <= number < high:
-        raise ValueError(f"{name} must be at least {low} and below {high}, got {number}")
+        above = "" if high == math.inf else f" and below {high}"
+        raise ValueError(f"{name} must be at least {low}{above}, got {number}")
     return number
 
 

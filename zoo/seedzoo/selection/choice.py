@@ -10,21 +10,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedzoo.selection.bootstrap import ErrorDraws, Sample, critical_value, posterior_within, summarise
-from seedzoo.selection.checks import as_column, as_group_codes, as_scores, check_int, check_open_unit
-from seedzoo.selection.confidence_set import ConfidenceSet, confidence_set, paired_se, units_needed
-from seedzoo.selection.intervals import Interval, wilson_at
+from seedzoo.selection.arguments import BEST_HELD_OUT, FAMILY_MEAN, check_arguments, check_baselines
+from seedzoo.selection.bootstrap import ErrorDraws, Sample, summarise
+from seedzoo.selection.checks import as_scores, check_open_unit
+from seedzoo.selection.confidence_set import confidence_set
+from seedzoo.selection.intervals import Interval
+from seedzoo.selection.posterior import posterior_within
 from seedzoo.selection.prior import Prior, as_signatures, posterior_deviations
 from seedzoo.selection.signatures import Signature
+from seedzoo.selection.statements import (
+    DECIMALS,
+    accuracy_critical,
+    accuracy_of_pick,
+    contrasts,
+    detectable,
+    gains_of_pick,
+    labels_to_separate,
+    rank,
+    variant_intervals,
+)
 
 __all__ = ["BEST_HELD_OUT", "FAMILY_MEAN", "Choice", "assess", "choose"]
-
-FAMILY_MEAN = "family_mean"
-BEST_HELD_OUT = "best_held_out"
-
-POWER = 0.8
-# Sums of float scores depend on the order of summation in the last digits; means this close are ties.
-_DECIMALS = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,12 +42,14 @@ class Choice:
         candidates: Confidence set of the best variant, the recommended one first, then by falling mean. It holds
             the truly best variant with probability 1 - alpha; the data do not tell its members apart.
         means: [M] mean scores.
-        accuracy: Mean score of the recommended variant; its interval holds for any rule that picks.
+        accuracy: Mean score of the recommended variant; its interval holds for any rule that picks
+            (:mod:`seedzoo.selection.statements`). It is not the variant's one among ``variant_intervals``: its upper
+            end need not hold for all variants jointly, so it is mostly narrower.
         variant_intervals: Lows [M] and highs [M] that hold for all M jointly with probability 1 - alpha.
-        gains: For each baseline, how far the recommended variant lies above it; each interval holds jointly
-            over all variants that could have been picked. A variant compared with itself gains (0, 0, 0).
-        p_within: Posterior probability (Bayesian bootstrap) that the recommended variant is within delta of
-            the best one.
+        gains: For each baseline, how far the recommended variant lies above it; each interval holds for any rule
+            that picks. A variant compared with itself gains (0, 0, 0).
+        p_within: Posterior probability that the recommended variant is within delta of the best one
+            (:mod:`seedzoo.selection.posterior`).
         detectable: Smallest true difference between two typical leaders that a two-sided paired test at level
             alpha finds with 80 % power at this n: (t(1 - alpha/2) + z(.8)) times the median standard error of
             the paired difference between the recommended variant and the other candidates (all other
@@ -89,8 +97,8 @@ def choose(
     All n examples are evaluated on all M variants and n was fixed in advance. Recommended is the highest
     sample mean; ``order`` decides exact ties only. With a prior, recommended is the highest posterior mean inside
     the confidence set; the set and all intervals come from the labelled data alone. What is claimed of the
-    recommended variant holds despite the picking: the accuracy and gain intervals are simultaneous over all
-    variants (max-T), so they cover whichever is picked.
+    recommended variant holds despite the picking: lower limits of accuracy and gains are simultaneous over all
+    variants, upper limits bound the best of all (:mod:`seedzoo.selection.statements` has the proof).
 
     Args:
         scores: [n, M] booleans or numbers in [0, 1]: score of variant m on example i.
@@ -126,49 +134,64 @@ def choose(
     """
     values = as_scores(scores)
     n, variants = values.shape
-    level = check_open_unit(alpha, "alpha")
-    tolerance = check_open_unit(delta, "delta")
-    codes = None if groups is None else as_group_codes(groups, n=n)
-    external = _check_baselines(baselines, n=n)
-    held_out = None if reference is None else check_int(reference, "reference", low=0, high=variants)
-    preference = _check_order(order, variants=variants)
+    given = check_arguments(
+        n=n,
+        variants=variants,
+        alpha=alpha,
+        delta=delta,
+        groups=groups,
+        reference=reference,
+        order=order,
+        seed=seed,
+        n_boot=n_boot,
+    )
+    external = check_baselines(baselines, n=n)
     features, assumed = _check_prior(prior, signatures, variants=variants)
-    check_int(seed, "seed", low=0)
-    check_int(n_boot, "n_boot", low=max(100, math.ceil(1 / level - 1e-9) - 1))
 
     rng = np.random.default_rng(seed)
-    sample = summarise(np.column_stack([values, *external.values()]) if external else values, codes)
+    sample = summarise(np.column_stack([values, *external.values()]) if external else values, given.codes)
     means = sample.means[:variants]
-    draws = ErrorDraws(sample, variants=variants, n_boot=n_boot, rng=rng)
-    members = confidence_set(sample, draws, variants=variants, alpha=level)
+    draws = ErrorDraws(sample, variants=variants, n_boot=given.n_boot, rng=rng)
+    members = confidence_set(sample, draws, variants=variants, alpha=given.alpha)
 
-    ranking = np.lexsort((np.arange(variants), -preference, -np.round(means, _DECIMALS)))
+    ranking = rank(means, given.preference)
     candidates = tuple(int(j) for j in ranking if members.kept[j])
-    reason = _reason(means, preference, best=int(ranking[0]), n=n)
+    reason = _reason(means, given.preference, best=int(ranking[0]), data=given.data)
     if prior is not None and assumed:
         reason += " The prior was not used: its signatures rest on assumed class proportions."
     elif prior is not None and features is not None and variants > 1:
         candidates = _by_prior(sample, candidates, prior, features)
-        reason = _prior_reason(candidates[0] == ranking[0], len(candidates), n=n)
+        reason = _prior_reason(candidates[0] == ranking[0], len(candidates), data=given.data)
     best = candidates[0]
-    lows, highs = _variant_intervals(sample, draws, variants=variants, alpha=level)
+    critical = accuracy_critical(sample, draws, variants=variants, alpha=given.alpha)
     return Choice(
         best=best,
         candidates=candidates,
         means=means.copy(),
-        accuracy=Interval(float(means[best]), float(lows[best]), float(highs[best])),
-        variant_intervals=(lows, highs),
-        gains={
-            name: _gain(sample, draws, contrasts, best=best, alpha=level)
-            for name, contrasts in _contrasts(variants, held_out, tuple(external)).items()
-        },
-        p_within=posterior_within(sample, variants=variants, best=best, delta=tolerance, n_boot=n_boot, rng=rng),
-        detectable=_detectable(sample, candidates, variants=variants, alpha=level),
-        labels_to_separate=_labels_to_separate(sample, members, candidates, alpha=level),
+        accuracy=accuracy_of_pick(sample, critical, variants=variants, best=best),
+        variant_intervals=variant_intervals(sample, critical, variants=variants),
+        gains=gains_of_pick(
+            sample,
+            draws,
+            contrasts(variants, given.reference, tuple(external)),
+            best=best,
+            alpha=given.alpha,
+            for_top=True,
+        ),
+        p_within=posterior_within(
+            means,
+            sample.paired_covariance[:variants, :variants],
+            best=best,
+            delta=given.delta,
+            n_draws=given.n_boot,
+            rng=rng,
+        ),
+        detectable=detectable(sample, candidates, variants=variants, alpha=given.alpha),
+        labels_to_separate=labels_to_separate(sample, members, candidates, alpha=given.alpha),
         reason=reason,
         n=n,
-        alpha=level,
-        delta=tolerance,
+        alpha=given.alpha,
+        delta=given.delta,
     )
 
 
@@ -176,6 +199,9 @@ def assess(
     scores: ArrayLike, *, best: int, alpha: float, seed: int, n_boot: int = 2000
 ) -> tuple[NDArray[np.float64], tuple[NDArray[np.float64], NDArray[np.float64]], dict[str, Interval]]:
     """What a random labelled sample vouches for about a variant that was picked by any rule, from any data.
+
+    Accuracy and gains are two-sided max-T: a variant that was picked elsewhere may lie below the highest mean of this
+    sample by more than the upper limit of :func:`choose` would save.
 
     Args:
         scores: [n, M] as in :func:`choose`.
@@ -190,17 +216,17 @@ def assess(
     Raises:
         ValueError: Scores or alpha that cannot be used.
     """
-    sample = summarise(as_scores(scores))
+    values = as_scores(scores)
+    variants = values.shape[1]
     level = check_open_unit(alpha, "alpha")
-    variants = sample.means.size
+    sample = summarise(values)
     draws = ErrorDraws(
         sample, variants=variants, n_boot=max(n_boot, math.ceil(1 / level)), rng=np.random.default_rng(seed)
     )
-    gains = {
-        name: _gain(sample, draws, contrasts, best=best, alpha=level)
-        for name, contrasts in _contrasts(variants, None, ()).items()
-    }
-    return sample.means, _variant_intervals(sample, draws, variants=variants, alpha=level), gains
+    critical = accuracy_critical(sample, draws, variants=variants, alpha=level)
+    baselines = contrasts(variants, None, ())
+    gains = gains_of_pick(sample, draws, baselines, best=best, alpha=level, for_top=False)
+    return sample.means, variant_intervals(sample, critical, variants=variants), gains
 
 
 def _check_prior(
@@ -224,12 +250,11 @@ def _by_prior(
     own = centring @ sample.paired_covariance[:variants, :variants] @ centring
     noise = float(np.trace(own)) / (variants - 1)
     posterior = posterior_deviations(sample.means[:variants], noise, features, prior)
-    best = max(candidates, key=lambda j: round(float(posterior[j]), _DECIMALS))
+    best = max(candidates, key=lambda j: round(float(posterior[j]), DECIMALS))
     return (best, *(j for j in candidates if j != best))
 
 
-def _prior_reason(agrees: bool, count: int, *, n: int) -> str:
-    data = f"{n} example{'s' if n > 1 else ''}"
+def _prior_reason(agrees: bool, count: int, *, data: str) -> str:
     if count == 1:
         return f"Recommended as the only variant that {data} leave in the set."
     also = "; it has the highest sample mean too" if agrees else ", not the highest sample mean"
@@ -239,98 +264,10 @@ def _prior_reason(agrees: bool, count: int, *, n: int) -> str:
     )
 
 
-def _check_baselines(baselines: Mapping[str, ArrayLike] | None, *, n: int) -> dict[str, NDArray[np.float64]]:
-    given = {} if baselines is None else dict(baselines)
-    for name in (FAMILY_MEAN, BEST_HELD_OUT):
-        if name in given:
-            raise ValueError(f"the baseline name {name!r} is reserved")
-    return {name: as_column(column, n=n, name=f"baseline {name!r}") for name, column in given.items()}
-
-
-def _check_order(order: ArrayLike | None, *, variants: int) -> NDArray[np.float64]:
-    if order is None:
-        return np.zeros(variants)
-    try:
-        preference = np.asarray(order, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"order must be numbers: {error}") from error
-    if preference.shape != (variants,):
-        raise ValueError(f"order must have shape ({variants},), got {preference.shape}")
-    if np.isnan(preference).any():
-        raise ValueError("order must not hold NaN")
-    return preference
-
-
-def _variant_intervals(
-    sample: Sample, draws: ErrorDraws, *, variants: int, alpha: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    covariance = sample.covariance[:variants, :variants]
-    # A Wilson interval takes its variance from the hypothesis, not from the sample, so it calls for normal
-    # draws; with groups the design effect is estimated, so for t.
-    z = draws.max_t(covariance, student=sample.grouped, alpha=alpha)
-    return wilson_at(sample.means[:variants], sample.effective_n()[:variants], z=z)
-
-
-def _contrasts(variants: int, reference: int | None, external: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
-    """For each baseline the matrix [M, M + E] that maps the columns' means to "variant minus baseline"."""
-    own = np.eye(variants, variants + len(external))
-    mean = own.copy()
-    mean[:, :variants] -= 1.0 / variants
-    contrasts = {FAMILY_MEAN: mean}
-    if reference is not None:
-        contrasts[BEST_HELD_OUT] = own - own[reference]
-    for position, name in enumerate(external):
-        contrasts[name] = own.copy()
-        contrasts[name][:, variants + position] = -1.0
-    return contrasts
-
-
-def _gain(sample: Sample, draws: ErrorDraws, contrasts: NDArray[np.float64], *, best: int, alpha: float) -> Interval:
-    identical = (
-        np.count_nonzero(contrasts, axis=1) == 0
-    )  # the baseline is the variant itself: the gain is 0, known exactly
-    if identical[best]:
-        return Interval(0.0, 0.0, 0.0)
-    covariance = contrasts @ sample.paired_covariance @ contrasts.T
-    half = draws.max_t(covariance, student=True, alpha=alpha) * math.sqrt(covariance[best, best])
-    gain = float(contrasts[best] @ sample.means)
-    return Interval(gain, max(gain - half, -1.0), min(gain + half, 1.0))
-
-
-def _detectable(sample: Sample, candidates: tuple[int, ...], *, variants: int, alpha: float) -> float:
-    best = candidates[0]
-    rivals = list(candidates[1:]) or [j for j in range(variants) if j != best]
-    if not rivals:
-        return 0.0
-    se = paired_se(sample.paired_covariance[:variants, :variants])[best, rivals]
-    factor = critical_value(alpha / 2, sample.dof) + critical_value(1 - POWER, None)
-    return min(factor * float(np.median(se)), 1.0)
-
-
-def _labels_to_separate(
-    sample: Sample, members: ConfidenceSet, candidates: tuple[int, ...], *, alpha: float
-) -> int | None:
-    if len(candidates) < 2:
-        return None
-    best, rival = candidates[:2]
-    gap = round(float(sample.means[best] - sample.means[rival]), _DECIMALS)
-    if gap <= 0.0:
-        return None
-    # Solve gap = q sqrt(v / N + s^2 / N^2) for N: v / N is the variance of the difference, s^2 / N^2 the
-    # pseudo-variance at N examples, q the rival's critical value, which hardly moves with N.
-    pair = sample.covariance[np.ix_([best, rival], [best, rival])]
-    v = max(float(pair[0, 0] + pair[1, 1] - 2 * pair[0, 1]), 0.0) * sample.n
-    q2 = float(members.critical[rival]) ** 2
-    needed = (q2 * v + math.sqrt((q2 * v) ** 2 + 4 * gap**2 * q2 * sample.group_size**2)) / (2 * gap**2)
-    needed = max(needed, units_needed(alpha) * sample.group_size)
-    return max(math.ceil(needed) - sample.n, 1)
-
-
-def _reason(means: NDArray[np.float64], preference: NDArray[np.float64], *, best: int, n: int) -> str:
-    data = f"{n} example{'s' if n > 1 else ''}"
+def _reason(means: NDArray[np.float64], preference: NDArray[np.float64], *, best: int, data: str) -> str:
     if means.size == 1:
         return "Recommended as the only variant there is."
-    rounded = np.round(means, _DECIMALS)
+    rounded = np.round(means, DECIMALS)
     tied = np.flatnonzero(rounded == rounded[best])
     if tied.size == 1:
         return f"Recommended for the highest sample mean on {data}."

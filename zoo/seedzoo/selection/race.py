@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from seedzoo.selection.bootstrap import critical_value, posterior_within, summarise
+from seedzoo.selection.bootstrap import critical_value, summarise
 from seedzoo.selection.checks import as_scores, check_int, check_open_unit
-from seedzoo.selection.choice import BEST_HELD_OUT, FAMILY_MEAN, POWER, Choice, choose
+from seedzoo.selection.choice import BEST_HELD_OUT, FAMILY_MEAN, Choice, choose
 from seedzoo.selection.confidence_set import paired_se
 from seedzoo.selection.intervals import Interval, wilson
+from seedzoo.selection.posterior import posterior_within
+from seedzoo.selection.statements import POWER
 from seedzoo.selection.wealth import Wealth
 
 __all__ = ["FAST_LEVEL", "Race"]
@@ -30,15 +32,6 @@ stopped, but not in .93 on each of the 18 tasks (lowest .85 of 40 runs).
 
 _DECIMALS = 12
 _DRAWS = 2000
-# Prior of the standard deviation between variants: log normal around 1.2 points, log standard deviation 1, as in
-# statistics.md. The data soon overrule it while many variants are in play.
-_SPREAD = 0.012
-_SPREADS: Floats = _SPREAD * np.exp(np.linspace(-3.0, 3.0, 25))
-# Each variant's own variance is the common one times an inverse gamma (2, 1) variable of mean 1, so the spread is
-# Student's t with 4 degrees of freedom. With a normal spread a family with one outstanding variant was taken for a
-# tight one: where .95 was stated, .77 held.
-_SCALES: Floats = np.exp2(np.arange(-2.0, 5.0))
-_SCALES_PRIOR: Floats = -2.0 * np.log(_SCALES) - 1.0 / _SCALES  # log density of log scale
 
 
 class Race:
@@ -129,9 +122,8 @@ class Race:
     def p_within(self, delta: float = 0.01) -> float:
         """Posterior probability that the variant in the lead is within delta of the best one in play.
 
-        For the stopping rule ``fast``: stop when it reaches :data:`FAST_LEVEL`. It presumes that the accuracies of the
-        variants in play spread by an unknown amount with heavy tails, so unlike the race itself it is a model's
-        statement and not a guarantee; bench/race.py measures how often it holds.
+        For the stopping rule ``fast``: stop when it reaches :data:`FAST_LEVEL`. Unlike the race itself it is a model's
+        statement (:mod:`seedzoo.selection.posterior`) and not a guarantee; bench/race.py measures how often it holds.
 
         Args:
             delta: Tolerated shortfall, in the unit of the scores, in (0, 1).
@@ -141,43 +133,19 @@ class Race:
 
         Raises:
             ValueError: delta outside (0, 1).
-
-        References:
-            D. Lindley, A. Smith (1972), Bayes estimates for the linear model, JRSS B 34. A. P. Dawid (1994),
-            Selection paradoxes of Bayesian inference: Bayesian statements survive selection and optional stopping
-            if the prior is right, which is why the spread is learned instead of left flat.
         """
         tolerance = check_open_unit(delta, "delta")
-        count, n = self._alive.size, self._wealth.n
-        if count == 1:
-            return 1.0
+        n = self._wealth.n
         if n == 0:
-            return 0.0
-        mean = self._wealth.sums / n
-        lead = int(self._ranking()[0])
-        covariance = self._covariance()
-        noise = max(float(np.trace(covariance) - covariance.sum() / count) / (count - 1), 0.0)
-        centred = mean - mean.mean()
-        # Posterior of the spread given the centred means, on a grid; noise is positive (pseudo-variance).
-        total = _SPREADS**2 + noise
-        fit = -((np.log(_SPREADS / _SPREAD) ** 2) + (count - 1) * np.log(total) + float(centred @ centred) / total) / 2
-        rng = np.random.default_rng(self._seed)
-        drawn = rng.choice(_SPREADS.size, size=_DRAWS, p=special.softmax(fit))
-        # Given the spread, the posterior of each variant's own scale, which makes the spread heavy-tailed.
-        own = np.multiply.outer(_SCALES, _SPREADS**2)[:, :, None]  # [scales, spreads, 1]
-        fit = _SCALES_PRIOR[:, None, None] - (np.log(own + noise) + centred**2 / (own + noise)) / 2
-        below = np.cumsum(special.softmax(fit, axis=0), axis=0)[:-1]
-        uniform = rng.random((_DRAWS, count))
-        number = np.zeros((_DRAWS, count), dtype=np.intp)
-        for edges in below:
-            number += edges[drawn] < uniform
-        shrinkage = _SCALES[number].T * _SPREADS[drawn] ** 2
-        shrinkage /= shrinkage + noise
-        values, vectors = np.linalg.eigh(covariance)
-        errors = (vectors * np.sqrt(np.maximum(values, 0.0))) @ rng.standard_normal((count, _DRAWS))
-        draws = centred[:, None] * shrinkage + errors * np.sqrt(shrinkage)
-        # The hair absorbs rounding: identical columns must count as equal even at delta near 0.
-        return float(np.mean(draws[lead] >= draws.max(axis=0) - tolerance - 1e-12))
+            return 1.0 if self._alive.size == 1 else 0.0
+        return posterior_within(
+            self._wealth.sums / n,
+            self._covariance(),
+            best=int(self._ranking()[0]),
+            delta=tolerance,
+            n_draws=_DRAWS,
+            rng=np.random.default_rng(self._seed),
+        )
 
     def choice(
         self,
@@ -276,6 +244,7 @@ class Race:
         columns[FAMILY_MEAN] = scores.mean(axis=1)
         if reference is not None:
             columns[BEST_HELD_OUT] = scores[:, reference]
+        rivals = summarise(scores[:, raced.candidates])
         itself = {FAMILY_MEAN: variants == 1, BEST_HELD_OUT: reference == best}
         return dataclasses.replace(
             raced,
@@ -289,11 +258,11 @@ class Race:
                 for name in measured.gains
             },
             p_within=posterior_within(
-                summarise(scores[:, raced.candidates]),
-                variants=len(raced.candidates),
+                rivals.means,
+                rivals.paired_covariance,
                 best=0,
                 delta=raced.delta,
-                n_boot=_DRAWS,
+                n_draws=_DRAWS,
                 rng=np.random.default_rng(self._seed),
             ),
             reason=f"{raced.reason} Accuracy and gains come from {rows} reserved examples that the race never saw.",

@@ -1,8 +1,7 @@
-"""Choose the best variant among those that meet requirements."""
+"""Choose the best variant among those that meet requirements, by mean scores or by any metric."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,21 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedzoo.selection.bootstrap import ErrorDraws, Sample, posterior_within, summarise
-from seedzoo.selection.checks import as_group_codes, as_scores, check_int, check_open_unit
-from seedzoo.selection.choice import (
-    Choice,
-    _check_baselines,
-    _check_order,
-    _contrasts,
-    _detectable,
-    _gain,
-    _labels_to_separate,
-    _variant_intervals,
-)
-from seedzoo.selection.confidence_set import confidence_set, paired_se, units_needed
+from seedzoo.selection.arguments import Arguments, check_arguments, check_baselines, check_names
+from seedzoo.selection.bootstrap import ErrorDraws, summarise
+from seedzoo.selection.checks import as_scores
+from seedzoo.selection.choice import Choice
+from seedzoo.selection.confidence_set import ConfidenceSet, confidence_set
 from seedzoo.selection.intervals import Interval
-from seedzoo.selection.objectives import Inputs
+from seedzoo.selection.metric_draws import interval_bounds, standing
+from seedzoo.selection.objectives import Inputs, Metric, accuracy, multilabel_accuracy
+from seedzoo.selection.posterior import posterior_within
 from seedzoo.selection.requirements import (
     Evidence,
     ProfileCounts,
@@ -34,19 +27,29 @@ from seedzoo.selection.requirements import (
     evaluate_requirements,
     parse_requirement,
 )
+from seedzoo.selection.statements import (
+    DECIMALS,
+    accuracy_critical,
+    contrasts,
+    detectable,
+    gains_of_pick,
+    labels_to_separate,
+    rank,
+    variant_intervals,
+)
 
-__all__ = ["RequiredChoice", "choose_with_requirements"]
+__all__ = ["RequiredChoice", "choose_by_metric_with_requirements", "choose_with_requirements"]
 
-_DECIMALS = 12
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RequiredChoice:
-    """Outcome of :func:`choose_with_requirements`.
+    """Outcome of :func:`choose_with_requirements` and :func:`choose_by_metric_with_requirements`.
 
     Attributes:
-        choice: As from ``choose``; its ``candidates`` hold the best of the variants that truly meet all requirements
-            (if any does) with probability 1 - alpha. Empty if every variant is refuted.
+        choice: As from ``choose`` or ``choose_by_metric``; its ``candidates`` hold the best of the variants that truly
+            meet all requirements (if any does) with probability 1 - alpha. Empty if every variant is refuted.
         status: Whether the recommended variant meets all requirements: MET, OPEN (not shown yet), or REFUTED (no
             variant can meet them; the recommended one is the nearest).
         overall: [M] the same for every variant: its worst requirement.
@@ -87,14 +90,16 @@ def choose_with_requirements(
     seems better beyond the critical value, which allows for all rivals.)
 
     Recommended is the highest sample mean among candidates that are met; if none is, among those still open, and
-    the status says so. Accuracy and gains are simultaneous over all variants, so they hold for any such pick.
+    the status says so. Such a pick may lie far below the highest sample mean, so the intervals of its accuracy and of
+    its gains are two-sided and simultaneous over all variants (see :mod:`seedzoo.selection.statements`).
 
     Args:
         scores: [n, M] booleans or numbers in [0, 1], the objective.
         requirements: At least one, parsed or as text.
         slices: Name to [n] booleans.
         profile: Condition to the counts of the stored stress profile.
-        inputs: The same n examples and M variants, where a requirement needs more than the scores.
+        inputs: The same n examples and M variants, where a requirement needs more than the scores. Columns after
+            the M variants are not judged.
         alpha: One minus the coverage of the set and of each interval, in (0, 1).
         delta: Tolerated shortfall for ``p_within``, here to the best candidate, in (0, 1).
         groups: As in ``choose``.
@@ -104,75 +109,201 @@ def choose_with_requirements(
         seed: Seed of the draws.
         n_boot: Number of draws.
 
+    Returns:
+        The choice, and what became of every requirement.
+
     Raises:
         ValueError: As ``choose``, ``parse_requirement`` and ``evaluate_requirements``.
     """
-    parsed = [parse_requirement(one) if isinstance(one, str) else one for one in requirements]
     values = as_scores(scores)
     n, variants = values.shape
-    level = check_open_unit(alpha, "alpha")
-    tolerance = check_open_unit(delta, "delta")
-    codes = None if groups is None else as_group_codes(groups, n=n)
-    external = _check_baselines(baselines, n=n)
-    held_out = None if reference is None else check_int(reference, "reference", low=0, high=variants)
-    preference = _check_order(order, variants=variants)
-    check_int(seed, "seed", low=0)
-    check_int(n_boot, "n_boot", low=max(100, math.ceil(2 / level - 1e-9) - 1))
-    table = evaluate_requirements(
-        parsed,
-        Evidence(scores=values, slices=slices, profile=profile, inputs=inputs, groups=codes),
-        alpha=level / 2,
+    given = check_arguments(
+        n=n,
+        variants=variants,
+        alpha=alpha,
+        delta=delta,
+        groups=groups,
+        reference=reference,
+        order=order,
         seed=seed,
         n_boot=n_boot,
+        parts=2,
     )
-    overall = tuple(_worst([entry.statuses[j] for entry in table]) for j in range(variants))
-    met = np.array([status is Status.MET for status in overall])
-    possible = np.array([status is not Status.REFUTED for status in overall])
+    external = check_baselines(baselines, n=n)
+    verdict = _judge(
+        requirements, Evidence(scores=values, slices=slices, profile=profile, inputs=inputs, groups=given.codes), given
+    )
 
-    rng = np.random.default_rng(seed)
-    sample = summarise(np.column_stack([values, *external.values()]) if external else values, codes)
-    draws = ErrorDraws(sample, variants=variants, n_boot=n_boot, rng=rng)
-    members = confidence_set(sample, draws, variants=variants, alpha=level / 2)
-    kept = possible & ~_beaten(sample, members.critical, met, alpha=level / 2)
-
+    rng = np.random.default_rng(given.seed)
+    sample = summarise(np.column_stack([values, *external.values()]) if external else values, given.codes)
     means = sample.means[:variants]
-    ranking = np.lexsort((np.arange(variants), -preference, -np.round(means, _DECIMALS), ~met))
-    candidates = tuple(int(j) for j in ranking if kept[j])
-    nearest = None
-    if not candidates:
-        shortfall = np.max([entry.shortfall for entry in table], axis=0)
-        nearest = int(np.lexsort((np.arange(variants), -np.round(means, _DECIMALS), shortfall))[0])
-    best = candidates[0] if nearest is None else nearest
-    lows, highs = _variant_intervals(sample, draws, variants=variants, alpha=level)
-    rivals = candidates or (best,)
-    choice = Choice(
-        best=best,
-        candidates=candidates,
-        means=means.copy(),
-        accuracy=Interval(float(means[best]), float(lows[best]), float(highs[best])),
-        variant_intervals=(lows, highs),
-        gains={
-            name: _gain(sample, draws, contrasts, best=best, alpha=level)
-            for name, contrasts in _contrasts(variants, held_out, tuple(external)).items()
-        },
-        p_within=0.0
-        if nearest is not None
-        else posterior_within(
-            summarise(values[:, rivals], codes),
-            variants=len(rivals),
+    draws = ErrorDraws(sample, variants=variants, n_boot=given.n_boot, rng=rng)
+    members = confidence_set(sample, draws, variants=variants, alpha=given.alpha / 2)
+    pick = _pick(verdict, members, means, given.preference)
+    critical = accuracy_critical(sample, draws, variants=variants, alpha=given.alpha)
+    lows, highs = variant_intervals(sample, critical, variants=variants)
+    p_within = 0.0
+    if pick.candidates:
+        p_within = posterior_within(
+            means[list(pick.candidates)],
+            sample.paired_covariance[np.ix_(pick.candidates, pick.candidates)],
             best=0,
-            delta=tolerance,
-            n_boot=n_boot,
+            delta=given.delta,
+            n_draws=given.n_boot,
             rng=rng,
+        )
+    choice = Choice(
+        best=pick.best,
+        candidates=pick.candidates,
+        means=means.copy(),
+        accuracy=Interval(float(means[pick.best]), float(lows[pick.best]), float(highs[pick.best])),
+        variant_intervals=(lows, highs),
+        gains=gains_of_pick(
+            sample,
+            draws,
+            contrasts(variants, given.reference, tuple(external)),
+            best=pick.best,
+            alpha=given.alpha,
+            for_top=False,
         ),
-        detectable=_detectable(sample, rivals, variants=variants, alpha=level),
-        labels_to_separate=_labels_to_separate(sample, members, candidates, alpha=level / 2),
-        reason=_reason(overall[best], len(candidates), int(met.sum()), int(possible.sum()), n=n),
+        p_within=p_within,
+        detectable=detectable(sample, pick.candidates or (pick.best,), variants=variants, alpha=given.alpha),
+        labels_to_separate=labels_to_separate(sample, members, pick.candidates, alpha=given.alpha / 2),
+        reason=_reason(verdict, pick, f"highest sample mean on {given.data}"),
         n=n,
-        alpha=level,
-        delta=tolerance,
+        alpha=given.alpha,
+        delta=given.delta,
     )
-    return RequiredChoice(choice=choice, status=overall[best], overall=overall, table=table, nearest=nearest)
+    return verdict.of(choice, pick)
+
+
+def choose_by_metric_with_requirements(
+    metric: Metric,
+    inputs: Inputs,
+    requirements: Sequence[Requirement | str],
+    *,
+    scores: ArrayLike | None = None,
+    slices: Mapping[str, ArrayLike] | None = None,
+    profile: Mapping[str, ProfileCounts] | None = None,
+    alpha: float = 0.05,
+    delta: float = 0.01,
+    groups: Sequence[Hashable] | NDArray[Any] | None = None,
+    baselines: Sequence[str] = (),
+    reference: int | None = None,
+    order: ArrayLike | None = None,
+    seed: int = 0,
+    n_boot: int = 1000,
+) -> RequiredChoice:
+    """Recommend the variant with the best value of any metric among those that meet requirements.
+
+    To :func:`choose_with_requirements` as ``choose_by_metric`` is to ``choose``: the same estimand and the same
+    promises, alpha / 2 for the bounds of the requirements and alpha / 2 for the set, from a paired bootstrap of the
+    metric. Only variants that are *met* may reject.
+
+    Args:
+        metric: What to choose by.
+        inputs: n examples of M variants, then one column per baseline. Requirements look at the M variants only.
+        requirements: At least one, parsed or as text.
+        scores: [n, M] booleans or numbers in [0, 1] behind the requirement "accuracy". None: right or wrong; in a
+            multi-label task the share of labels that are right.
+        slices: Name to [n] booleans.
+        profile: Condition to the counts of the stored stress profile.
+        alpha: One minus the coverage of the set and of each interval, in (0, 1).
+        delta: Tolerated shortfall for ``p_within`` to the best candidate, in the unit of the metric, in (0, 1).
+        groups: As in ``choose``.
+        baselines: Names of the last columns of the inputs, which are no variants.
+        reference: As in ``choose``.
+        order: As in ``choose``.
+        seed: Seed of the draws.
+        n_boot: Number of draws.
+
+    Returns:
+        The choice in the metric's own unit, and what became of every requirement.
+
+    Raises:
+        ValueError: As ``choose_by_metric``, ``parse_requirement`` and ``evaluate_requirements``.
+    """
+    names = check_names(baselines, columns=inputs.variants)
+    variants = inputs.variants - len(names)
+    given = check_arguments(
+        n=inputs.n,
+        variants=variants,
+        alpha=alpha,
+        delta=delta,
+        groups=groups,
+        reference=reference,
+        order=order,
+        seed=seed,
+        n_boot=n_boot,
+        parts=2,
+    )
+    own = inputs.first(variants)
+    right = (multilabel_accuracy() if own.multilabel else accuracy()).unit_scores(own) if scores is None else scores
+    values = as_scores(right)
+    if values.shape != (given.n, variants):
+        raise ValueError(f"scores must have shape ({given.n}, {variants}), got {values.shape}")
+    rng = np.random.default_rng(given.seed)
+    field = standing(metric, inputs, given, rng=rng)
+    verdict = _judge(
+        requirements, Evidence(scores=values, slices=slices, profile=profile, inputs=own, groups=given.codes), given
+    )
+    members = field.members(alpha=given.alpha / 2)
+    pick = _pick(verdict, members, field.merit, given.preference)
+    lows, highs = interval_bounds(field.draws, variants, metric, alpha=given.alpha)
+    choice = Choice(
+        best=pick.best,
+        candidates=pick.candidates,
+        means=field.values.copy(),
+        accuracy=Interval(float(field.values[pick.best]), float(lows[pick.best]), float(highs[pick.best])),
+        variant_intervals=(lows, highs),
+        gains=field.gains_of_pick(pick.best, reference=given.reference, names=names, alpha=given.alpha, for_top=False),
+        p_within=field.p_within(pick.candidates, given, rng=rng) if pick.candidates else 0.0,
+        detectable=field.detectable(pick.candidates or (pick.best,), alpha=given.alpha),
+        labels_to_separate=field.labels_to_separate(members, pick.candidates, n=given.n),
+        reason=_reason(verdict, pick, f"best {metric.name} on {given.data}"),
+        n=given.n,
+        alpha=given.alpha,
+        delta=given.delta,
+    )
+    return verdict.of(choice, pick)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pick:
+    best: int
+    candidates: tuple[int, ...]
+    nearest: int | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Verdict:
+    """The requirements' table, and what follows from it for each of the M variants."""
+
+    table: tuple[RequirementStatus, ...]
+    overall: tuple[Status, ...]
+    met: NDArray[np.bool_]
+    possible: NDArray[np.bool_]
+
+    def of(self, choice: Choice, pick: _Pick) -> RequiredChoice:
+        return RequiredChoice(
+            choice=choice,
+            status=self.overall[pick.best],
+            overall=self.overall,
+            table=self.table,
+            nearest=pick.nearest,
+        )
+
+
+def _judge(requirements: Sequence[Requirement | str], evidence: Evidence, given: Arguments) -> _Verdict:
+    parsed = [parse_requirement(one) if isinstance(one, str) else one for one in requirements]
+    table = evaluate_requirements(parsed, evidence, alpha=given.alpha / 2, seed=given.seed, n_boot=given.n_boot)
+    overall = tuple(_worst([entry.statuses[j] for entry in table]) for j in range(given.variants))
+    return _Verdict(
+        table=table,
+        overall=overall,
+        met=np.array([status is Status.MET for status in overall]),
+        possible=np.array([status is not Status.REFUTED for status in overall]),
+    )
 
 
 def _worst(statuses: Sequence[Status]) -> Status:
@@ -182,30 +313,27 @@ def _worst(statuses: Sequence[Status]) -> Status:
     return Status.MET
 
 
-def _beaten(
-    sample: Sample, critical: NDArray[np.float64], met: NDArray[np.bool_], *, alpha: float
-) -> NDArray[np.bool_]:
-    """[M] whether a variant that is met beats this one beyond its critical value for all rivals."""
-    variants = met.size
-    if not met.any() or sample.sizes.size < units_needed(alpha):
-        return np.zeros(variants, dtype=np.bool_)
-    se = paired_se(sample.paired_covariance[:variants, :variants])
-    np.fill_diagonal(se, np.inf)
-    means = sample.means[:variants]
-    ratios = (means[met, None] - means) / se[met]
-    return np.asarray((ratios.max(axis=0) > critical) & (means < means[met].max()))
+def _pick(verdict: _Verdict, members: ConfidenceSet, merit: Floats, preference: Floats) -> _Pick:
+    """The best among what is met, else among what is possible, else the nearest miss."""
+    kept = verdict.possible & ~members.beaten_by(verdict.met)
+    candidates = tuple(int(j) for j in rank(merit, preference, first=verdict.met) if kept[j])
+    if candidates:
+        return _Pick(best=candidates[0], candidates=candidates, nearest=None)
+    shortfall = np.max([entry.shortfall for entry in verdict.table], axis=0)
+    nearest = int(np.lexsort((np.arange(merit.size), -np.round(merit, DECIMALS), shortfall))[0])
+    return _Pick(best=nearest, candidates=(), nearest=nearest)
 
 
-def _reason(status: Status, candidates: int, met: int, possible: int, *, n: int) -> str:
-    data = f"{n} example{'s' if n > 1 else ''}"
+def _reason(verdict: _Verdict, pick: _Pick, highest: str) -> str:
+    status = verdict.overall[pick.best]
     if status is Status.REFUTED:
         return "No variant can meet the requirements: each is refuted. Shown is the nearest, whose shortfall is least."
     if status is Status.MET:
         return (
-            f"Recommended for the highest sample mean on {data} among the {met} that meet the requirements; "
-            f"{candidates} candidates in all."
+            f"Recommended for the {highest} among the {np.count_nonzero(verdict.met)} that meet the requirements; "
+            f"{len(pick.candidates)} candidates in all."
         )
     return (
-        f"Recommended for the highest sample mean on {data} among {possible} that may meet the requirements; "
+        f"Recommended for the {highest} among {np.count_nonzero(verdict.possible)} that may meet the requirements; "
         "none is shown to: whether this one does is still open."
     )

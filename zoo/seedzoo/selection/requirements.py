@@ -15,10 +15,10 @@ from scipy import stats
 
 from seedzoo.selection.bootstrap import ErrorDraws, summarise
 from seedzoo.selection.checks import as_group_codes, as_scores, check_int, check_open_unit
-from seedzoo.selection.choice import _variant_intervals as accuracy_intervals
 from seedzoo.selection.intervals import wilson_at
-from seedzoo.selection.metric_choice import interval_bounds, metric_draws
+from seedzoo.selection.metric_draws import interval_bounds, metric_draws
 from seedzoo.selection.objectives import Inputs, Metric, objective
+from seedzoo.selection.statements import accuracy_critical, variant_intervals
 
 __all__ = [
     "Evidence",
@@ -155,7 +155,7 @@ class Evidence:
         scores: [n, M] right or wrong, or other scores in [0, 1]; "accuracy" is their mean.
         slices: Name to [n] booleans: which examples belong to the slice.
         profile: Condition to the stored counts.
-        inputs: n examples of M variants, for metrics other than accuracy.
+        inputs: n examples of M variants, for metrics other than accuracy; further columns (baselines) are not judged.
         groups: [n] hashables, dependent examples, or None.
     """
 
@@ -206,13 +206,13 @@ def evaluate_requirements(
                 bounds = _accuracy_bounds(scores[rows], part, alpha=level, n_boot=draws, rng=rng)
             else:
                 inputs = evidence.inputs
-                if inputs is None or (inputs.n, inputs.variants) != scores.shape:
+                if inputs is None or inputs.n != len(scores) or inputs.variants < scores.shape[1]:
                     raise ValueError(
                         f"requirement '{requirement}' needs inputs of the same {scores.shape[0]} examples and "
                         f"{scores.shape[1]} variants"
                     )
-                metric = objective(requirement.metric)
-                bounds = _metric_bounds(metric, inputs.take(rows), part, alpha=level, n_boot=draws, rng=rng)
+                metric, own = objective(requirement.metric), inputs.first(scores.shape[1]).take(rows)
+                bounds = _metric_bounds(metric, own, part, alpha=level, n_boot=draws, rng=rng)
         found.append(_status(requirement, *bounds))
     return tuple(found)
 
@@ -252,7 +252,8 @@ def _accuracy_bounds(
     sample = summarise(scores, codes)
     variants = scores.shape[1]
     draws = ErrorDraws(sample, variants=variants, n_boot=n_boot, rng=rng)
-    return sample.means, *accuracy_intervals(sample, draws, variants=variants, alpha=alpha)
+    critical = accuracy_critical(sample, draws, variants=variants, alpha=alpha)
+    return sample.means, *variant_intervals(sample, critical, variants=variants)
 
 
 def _metric_bounds(

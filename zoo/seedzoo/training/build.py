@@ -1,7 +1,7 @@
 """`zoo build`: train, export, certify, stress, and lay the result out as a bundle. Resumable at every step.
 
 <out>/variants/<tag>/       trained variants, published or not
-<out>/stress/<condition>    counts of finished conditions
+<out>/stress/<condition>    counts and signatures of finished conditions
 <out>/bundle/               what `zoo publish` takes; replaced as a whole at the end
 """
 
@@ -20,6 +20,7 @@ from seedzoo.catalog.bundle import (
     FAMILY_FILE,
     PROFILE_FILE,
     RECIPE_FILE,
+    SIGNATURES_FILE,
     Bundle,
     model_path,
     open_bundle,
@@ -31,6 +32,7 @@ from seedzoo.inference.session import Model
 from seedzoo.records import Certificate, Family, FileEntry, Preprocessing, Task, Variant
 from seedzoo.stress import get_condition, profile_bytes, suite
 from seedzoo.stress.profile import evaluate_condition, measure_profile
+from seedzoo.stress.signature_table import signature_table_bytes
 from seedzoo.training.certify import certify
 from seedzoo.training.data import ImageData, load_data
 from seedzoo.training.pool import TrainedVariant, train_all
@@ -110,7 +112,7 @@ def build(
         on_progress(BuildProgress("stress", steps, len(conditions), getattr(condition, "name", "")))
 
     with Evaluator([_loader(tag, raw[tag]) for tag in published], threads=workers) as evaluator:
-        rows = measure_profile(
+        rows, signatures = measure_profile(
             evaluator,
             tags=published,
             models_key="/".join(trained[tag].sha256 for tag in published),
@@ -144,6 +146,7 @@ def build(
             FAMILY_FILE: encode_json(family),
             RECIPE_FILE: recipe_bytes,
             PROFILE_FILE: profile,
+            SIGNATURES_FILE: signature_table_bytes(signatures),
             **{model_path(tag): raw[tag] for tag in published},
         },
     )

@@ -111,6 +111,14 @@ class Inputs:
             slices=None if self.slices is None else self.slices[rows],
         )
 
+    def first(self, variants: int) -> Inputs:
+        """The inputs of so many leading columns only."""
+        return replace(
+            self,
+            predicted=self.predicted[:, :variants],
+            probabilities=None if self.probabilities is None else self.probabilities[:, :variants],
+        )
+
     def need_predicted(self, *, multilabel: bool = False) -> NDArray[Any]:
         """``predicted``, for a task of this kind.
 

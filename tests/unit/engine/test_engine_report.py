@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from seedzoo.engine.report import label_doubts
 from seedzoo.records import LabelDoubt
-from seedzoo.report import label_doubts
 
 CLASSES = ("bag", "coat", "shirt")
 

@@ -1,0 +1,113 @@
+"""The part of the client that reads the catalog: families, variants, profiles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import grpc
+
+from seedzoo.errors import RequestError
+from seedzoo_client import convert
+from seedzoo_client.cache import VariantName
+from seedzoo_client.pages import pages
+from seedzoo_client.status import translated
+from seedzoo_client.views import FamilyView, ProfileView, VariantView
+from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
+
+__all__ = ["CatalogCalls"]
+
+
+class CatalogCalls(ABC):
+    """What a :class:`seedzoo_client.client.Client` can ask about families and variants."""
+
+    _timeout: float
+    """Seconds that one answer may take."""
+
+    @property
+    @abstractmethod
+    def server(self) -> str:
+        """The server's address as people write it."""
+
+    @abstractmethod
+    def _channel(self) -> grpc.Channel: ...
+
+    def families(self) -> list[FamilyView]:
+        """All families that the server offers, by name."""
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        found = pages(
+            lambda token: stub.ListFamilies(catalog_pb2.ListFamiliesRequest(page_token=token), timeout=self._timeout),
+            server=self.server,
+        )
+        return [convert.family_view(family) for page in found for family in page.families]
+
+    def family(self, name: str) -> FamilyView:
+        """One family: ``<family>``, ``<family>@<alias>`` or ``<family>@<release>``.
+
+        Raises:
+            NotFound: There is no such family.
+        """
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return convert.family_view(stub.GetFamily(catalog_pb2.GetFamilyRequest(name=name), timeout=self._timeout))
+
+    def variants(
+        self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
+    ) -> list[VariantView]:
+        """Variants of a family.
+
+        Args:
+            family: As in :meth:`family`.
+            filter: Terms joined by AND, for example ``accuracy[pixelate-3] >= 0.6 AND accuracy[id] >= 0.9``.
+            order_by: For example ``accuracy[contrast-4] desc``; by tag where empty.
+            limit: At most that many.
+
+        Raises:
+            NotFound: There is no such family.
+            RequestError: ``filter`` or ``order_by`` cannot be understood.
+        """
+        if limit is not None and limit < 1:
+            raise RequestError(f"limit must be at least 1, not {limit}", field="limit")
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        found: list[VariantView] = []
+        for page in pages(
+            lambda token: stub.ListVariants(
+                catalog_pb2.ListVariantsRequest(
+                    family=family,
+                    filter=filter,
+                    order_by=order_by,
+                    page_token=token,
+                    page_size=min(limit or 0, 1_000),
+                ),
+                timeout=self._timeout,
+            ),
+            server=self.server,
+        ):
+            found += [convert.variant_view(variant) for variant in page.variants]
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+        return found
+
+    def variant(self, name: str) -> VariantView:
+        """One variant: ``<family>/<tag>`` or ``<family>@<alias or release>/<tag>``.
+
+        Raises:
+            NotFound: There is no such variant.
+        """
+        asked = VariantName.parse(name)
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return convert.variant_view(
+                stub.GetVariant(catalog_pb2.GetVariantRequest(name=str(asked)), timeout=self._timeout)
+            )
+
+    def profile(self, family: str) -> ProfileView:
+        """The measured table variant x condition of a family.
+
+        Raises:
+            NotFound: There is no such family, or it has no profile.
+        """
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return convert.profile_view(
+                stub.GetProfile(catalog_pb2.GetProfileRequest(family=family), timeout=self._timeout)
+            )

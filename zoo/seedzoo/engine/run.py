@@ -1,0 +1,352 @@
+"""One selection: with labels, with some, or with none; everything evaluated or a race."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from seedzoo.engine.checks import check_selection
+from seedzoo.engine.choosing import Help, Surroundings, choose_measured
+from seedzoo.engine.evaluation import FamilyEvaluator
+from seedzoo.engine.examples import Examples, dependent_groups
+from seedzoo.engine.measured import Measure, Measured
+from seedzoo.engine.race import FEWEST_TO_RACE, FIRST_BLOCK, race, race_pays, shuffled
+from seedzoo.engine.report import Circumstances, labelled_report
+from seedzoo.engine.settings import SelectionSettings, needed_slices
+from seedzoo.engine.unlabelled import (
+    family_prior,
+    mix_warning,
+    no_signatures,
+    pool_of,
+    signatures_of,
+    unlabelled_report,
+)
+from seedzoo.errors import RequestError
+from seedzoo.inference.evaluate import BlockScores
+from seedzoo.records import Evaluation, Family, ProgressUpdate, Release, SelectionPhase, SelectionReport, Variant
+from seedzoo.selection import ProfileCounts, estimated_proportions
+from seedzoo.stress.signature_table import SignatureTable
+from seedzoo.stress.table import ProfileTable
+
+__all__ = ["run_selection"]
+
+_FAST_WARNING = (
+    "stopped early because the leader was probably good enough: that probability is a model's and not calibrated"
+)
+
+
+def run_selection(
+    *,
+    family: Family,
+    release: Release,
+    load_model: Callable[[Variant], bytes],
+    profile: ProfileTable,
+    signatures: SignatureTable | None,
+    examples: Examples,
+    settings: SelectionSettings,
+    selections_served: int,
+    on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> SelectionReport:
+    """Evaluate the variants on the user's examples and choose.
+
+    Args:
+        family: Whose variants.
+        release: The release that the manifest belongs to.
+        load_model: Reads and verifies a variant's ONNX file.
+        profile: Stored stress profile of the family.
+        signatures: Stored signatures; None where the release has none.
+        examples: The user's data. Unlabelled ones help to choose inside the confidence set, at most 2,000 of them;
+            where none is labelled the variants are ranked, unverified.
+        settings: Objective, requirements and levels.
+        selections_served: How many selections this dataset has served, this one included.
+        on_progress: Called from this thread after each block.
+        should_stop: Asked before each block.
+
+    Raises:
+        RequestError: The settings cannot be used.
+        DataError: There are no examples, labels outside the task, or no label and no signatures.
+        ItemsError: Some images cannot be decoded; names all of them by index.
+        Cancelled: ``should_stop`` said so.
+    """
+    conditions = list(dict.fromkeys(row.condition for row in profile.rows))
+    check_selection(settings, family, examples, conditions)
+    labels = examples.labels
+    if signatures is None and not (labels >= 0).any():
+        raise no_signatures(family)
+    on_progress(ProgressUpdate(SelectionPhase.LOADING, examples_total=len(labels)))
+    started = time.perf_counter()
+    with FamilyEvaluator(
+        family=family,
+        load_model=load_model,
+        examples=examples,
+        max_pixels=settings.max_pixels,
+        should_stop=should_stop,
+    ) as evaluator:
+        work = _Selection(
+            evaluator=evaluator,
+            release=release,
+            profile=profile,
+            signatures=signatures,
+            settings=settings,
+            selections_served=selections_served,
+            started=started,
+            on_progress=on_progress,
+        )
+        return work.with_labels() if (labels >= 0).any() else work.without_labels()
+
+
+@dataclass
+class _Selection:
+    """One selection at work."""
+
+    evaluator: FamilyEvaluator
+    release: Release
+    profile: ProfileTable
+    signatures: SignatureTable | None
+    settings: SelectionSettings
+    selections_served: int
+    started: float
+    on_progress: Callable[[ProgressUpdate], None]
+
+    def __post_init__(self) -> None:
+        self.family = self.evaluator.family
+        self.examples = self.evaluator.examples
+        self.labels = self.examples.labels
+        self.labelled = np.flatnonzero(self.labels >= 0)
+        self.n_classes = len(self.family.task.classes)
+        self.held_out = np.array([variant.held_out_accuracy for variant in self.family.variants])
+
+    def without_labels(self) -> SelectionReport:
+        """Rank by outputs and stress profile."""
+        pool = pool_of(np.arange(len(self.labels)), self.settings.seed)
+        everything = np.ones(len(self.labels), dtype=np.bool_)
+        blocks = self._evaluated(pool, keep=everything, total=len(pool))
+        self._say(SelectionPhase.CHOOSING, len(pool), len(pool))
+        if self.signatures is None:
+            raise no_signatures(self.family)
+        given = self.settings.class_proportions
+        shares = given or (1 / self.n_classes,) * self.n_classes
+        return unlabelled_report(
+            self._circumstances(
+                n_images=len(pool),
+                n_counted=len(pool),
+                n_unlabelled=len(pool),
+                class_proportions=dict(zip(self.family.task.classes, shares, strict=True)),
+                proportions_source="given" if given else "assumed",
+            ),
+            family_prior(self.family, self.profile, self.signatures),
+            signatures_of(np.concatenate([scores.probabilities for _, scores in blocks]), given or None),
+            np.concatenate([scores.predicted for _, scores in blocks]),
+        )
+
+    def with_labels(self) -> SelectionReport:
+        """Choose by labels, with the help of what is unlabelled."""
+        measure = Measure.of(
+            self.settings,
+            n_examples=len(self.labelled),
+            n_variants=len(self.family.variants),
+            n_classes=self.n_classes,
+        )
+        named = self.examples.groups
+        digests = self.examples.digests
+        groups, copies = dependent_groups(
+            [digests[row] for row in self.labelled.tolist()], None if named is None else named[self.labelled]
+        )
+        may_race = self._may_race(measure, dependent=groups is not None)
+        if may_race:
+            order = shuffled(self.labelled, self.settings.seed)
+            first_rows = order[:FIRST_BLOCK]
+            keep = np.full(len(self.labels), measure.needs_probabilities)
+            begun = time.perf_counter()
+            blocks = self._evaluated(first_rows, keep=keep, total=len(order))
+            per_example = (time.perf_counter() - begun) / len(first_rows)
+            first = Measured.of(blocks, self.labels, measure, self.n_classes)
+            if self.settings.evaluation is not Evaluation.AUTO or race_pays(len(order), per_example):
+                return self._raced(order, first, measure)
+            rest = np.setdiff1d(self.labelled, first_rows)
+            blocks = self._evaluated(rest, keep=keep, total=len(order), done=len(first_rows))
+            measured = Measured.joined([first, Measured.of(blocks, self.labels, measure, self.n_classes)]).by_row()
+            return self._chosen(measured, measure, groups, copies, pool=None)
+        unused = self._why_unused()
+        use = len(self.labelled) < len(self.labels) and not unused
+        pool = pool_of(np.arange(len(self.labels)), self.settings.seed) if use else np.zeros(0, dtype=np.int64)
+        pooled = np.isin(np.arange(len(self.labels)), pool)
+        unlabelled = pool[self.labels[pool] < 0]
+        total = len(self.labelled) + len(unlabelled)
+        blocks = self._evaluated(self.labelled, keep=pooled | measure.needs_probabilities, total=total)
+        measured = Measured.of(blocks, self.labels, measure, self.n_classes)
+        if not len(unlabelled):
+            return self._chosen(measured, measure, groups, copies, pool=None)
+        beside = self._evaluated(unlabelled, keep=pooled, total=total, done=len(self.labelled))
+        return self._chosen(measured, measure, groups, copies, pool=[*blocks, *beside])
+
+    def _why_unused(self) -> str:
+        """Why unlabelled examples cannot help to choose; empty where they can."""
+        if not self.settings.use_prior:
+            return "as asked"
+        if self.signatures is None:
+            return "the release has no signatures"
+        if self.settings.objective != "accuracy":
+            return "they help with the objective accuracy only"
+        return "requirements are judged by labels alone" if self.settings.requirements else ""
+
+    def _may_race(self, measure: Measure, *, dependent: bool) -> bool:
+        asked = self.settings.evaluation
+        if asked is Evaluation.EXHAUSTIVE:
+            return False
+        why = ""
+        if dependent:
+            why = "some examples depend on each other (groups, or copies of one image)"
+        elif len(self.labelled) < FEWEST_TO_RACE:
+            why = f"it needs at least {FEWEST_TO_RACE:,} labelled examples, there are {len(self.labelled):,}"
+        elif not measure.by_scores or self.settings.requirements:
+            why = "the objective or the requirements need every variant on every example"
+        if why and asked is not Evaluation.AUTO:
+            raise RequestError(f"a race is not possible: {why}", hint="Evaluate everything.", field="evaluation")
+        return not why and (asked is not Evaluation.AUTO or race_pays(len(self.labelled), float("inf")))
+
+    def _raced(self, order: NDArray[np.int64], first: Measured, measure: Measure) -> SelectionReport:
+        raced = race(
+            self.evaluator,
+            order,
+            first,
+            measure,
+            self.settings,
+            labels=self.labels,
+            held_out=self.held_out,
+            on_block=lambda seen, alive, leader: self._say(
+                SelectionPhase.EVALUATING, seen, len(order), alive=alive, leader=leader
+            ),
+        )
+        fast = self.settings.evaluation is Evaluation.FAST
+        warnings = self._unused_warning("a race needs labels")
+        around = self._circumstances(
+            n_images=raced.n_raced + len(raced.reserve.rows),
+            n_counted=len(order),
+            evaluation=Evaluation.FAST if fast else Evaluation.RACE,
+            n_reserve=len(raced.reserve.rows),
+            warnings=(_FAST_WARNING, *warnings) if fast else tuple(warnings),
+        )
+        return labelled_report(
+            raced.outcome, around, labels=self.labels, judged=raced.reserve.rows, predicted=raced.reserve.predicted
+        )
+
+    def _chosen(
+        self,
+        measured: Measured,
+        measure: Measure,
+        groups: NDArray[np.int64] | None,
+        copies: int,
+        *,
+        pool: Sequence[tuple[NDArray[np.int64], BlockScores]] | None,
+    ) -> SelectionReport:
+        n_images = len(measured.rows)
+        self._say(SelectionPhase.CHOOSING, n_images, n_images)
+        rows = measured.rows
+        columns, slices = self.examples.slice_columns, self.examples.slices
+        around = Surroundings(
+            held_out=self.held_out,
+            n_classes=self.n_classes,
+            groups=groups,
+            slices={name: slices[name][rows] for name in needed_slices(self.settings)},
+            slice_numbers=self.examples.slice_numbers(columns[0])[rows] if len(columns) == 1 else None,
+            profile=_profile_counts(self.family, self.profile),
+        )
+        help_: Help | None = None
+        shares: dict[str, float] = {}
+        source, n_unlabelled = "", 0
+        warnings = self._unused_warning(self._why_unused()) if pool is None else []
+        if pool is not None and self.signatures is not None:
+            n_unlabelled = sum(int((self.labels[block] < 0).sum()) for block, _ in pool)
+            given = self.settings.class_proportions
+            proportions = given or tuple(estimated_proportions(measured.labels, self.n_classes).tolist())
+            source = "given" if given else "labels"
+            shares = dict(zip(self.family.task.classes, proportions, strict=True))
+            help_ = Help(
+                prior=family_prior(self.family, self.profile, self.signatures),
+                signatures=signatures_of(_pooled(pool), proportions),
+            )
+            warnings = mix_warning(np.concatenate([scores.predicted for _, scores in pool]), shares, source)
+        # Matrices this small gain nothing from more threads, and many selections' threads get in each other's way.
+        with threadpool_limits(1, user_api="blas"):
+            outcome = choose_measured(measured, measure, self.settings, around, help_)
+        return labelled_report(
+            outcome,
+            self._circumstances(
+                n_images=n_images + n_unlabelled,
+                n_counted=n_images + n_unlabelled,
+                n_unlabelled=n_unlabelled,
+                class_proportions=shares,
+                proportions_source=source,
+                prior_used=help_ is not None,
+                n_groups=None if groups is None else len(np.unique(groups)),
+                copies=copies,
+                warnings=tuple(warnings),
+            ),
+            labels=self.labels,
+            judged=rows,
+            predicted=measured.predicted,
+        )
+
+    def _unused_warning(self, why: str) -> list[str]:
+        unlabelled = len(self.labels) - len(self.labelled)
+        return [f"{unlabelled:,} images without label were not used: {why}"] if unlabelled and why else []
+
+    def _evaluated(
+        self, rows: NDArray[np.int64], *, keep: NDArray[np.bool_], total: int, done: int = 0
+    ) -> list[tuple[NDArray[np.int64], BlockScores]]:
+        """All variants on these examples, with progress."""
+        blocks = []
+        right = np.zeros(len(self.family.variants), dtype=np.int64)
+        for block, scores in self.evaluator.blocks(rows, keep=keep):
+            blocks.append((block, scores))
+            done += len(block)
+            right += (scores.predicted == self.labels[block, np.newaxis]).sum(axis=0)
+            self._say(SelectionPhase.EVALUATING, done, total, leader=int(right.argmax()) if right.any() else None)
+        return blocks
+
+    def _say(
+        self, phase: SelectionPhase, done: int, total: int, *, alive: int | None = None, leader: int | None = None
+    ) -> None:
+        members = self.family.variants
+        name = "" if leader is None else f"{self.family.name}/{members[leader].tag}"
+        self.on_progress(ProgressUpdate(phase, done, total, len(members) if alive is None else alive, name))
+
+    def _circumstances(self, *, n_images: int, n_counted: int, **known: Any) -> Circumstances:
+        return Circumstances(
+            family=self.family,
+            release=self.release,
+            settings=self.settings,
+            profile=self.profile,
+            conversions=self.evaluator.conversions,
+            n_images=n_images,
+            evaluations=self.evaluator.passes,
+            evaluations_exhaustive=n_counted * len(self.family.variants),
+            selections_served=self.selections_served,
+            seconds=time.perf_counter() - self.started,
+            **known,
+        )
+
+
+def _pooled(blocks: Sequence[tuple[NDArray[np.int64], BlockScores]]) -> NDArray[np.float32]:
+    return np.concatenate([scores.probabilities for _, scores in blocks])
+
+
+def _profile_counts(family: Family, profile: ProfileTable) -> dict[str, ProfileCounts]:
+    by_condition: dict[str, dict[str, tuple[int, int]]] = {}
+    for row in profile.rows:
+        by_condition.setdefault(row.condition, {})[row.variant] = (row.correct, row.n)
+    return {
+        name: ProfileCounts(
+            correct=[measured[variant.tag][0] for variant in family.variants],
+            n=measured[family.variants[0].tag][1],
+        )
+        for name, measured in by_condition.items()
+    }
