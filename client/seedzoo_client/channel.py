@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import grpc
 
 from seedzoo.errors import LocalFailure, RequestError
+from seedzoo_client.bearer import Bearer
 from seedzoo_client.settings import TLSConfig
 
 __all__ = ["RETRIED_METHODS", "Address", "open_channel", "parse_address", "service_config"]
@@ -20,7 +21,7 @@ RETRIED_METHODS = {
     "seedzoo.v1.CatalogService": ("ListFamilies", "GetFamily", "ListVariants", "GetVariant", "GetProfile"),
     # CreateDataset and StartSelection carry a request id, AppendItems sends what may be sent twice.
     "seedzoo.v1.DatasetService": ("CreateDataset", "AppendItems", "ListMissing", "GetDataset"),
-    "seedzoo.v1.SelectionService": ("StartSelection", "GetSelection", "ListSelections", "CancelSelection"),
+    "seedzoo.v1.SelectionService": ("StartSelection", "GetSelection", "ListSelections", "CancelSelection", "NextItems"),
 }
 """Unary calls that may be repeated. Streams are taken up again by the client, never by the channel."""
 
@@ -125,7 +126,7 @@ def open_channel(address: Address, *, tls: TLSConfig | None, token: str | None) 
         channel = grpc.secure_channel(address.target, _credentials(tls or TLSConfig()), options=options)
     else:
         channel = grpc.insecure_channel(address.target, options=options)
-    return channel
+    return grpc.intercept_channel(channel, Bearer(token)) if token else channel
 
 
 def _credentials(tls: TLSConfig) -> grpc.ChannelCredentials:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.open import require_conditional_writes
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import LocalFailure, RequestError, ZooError
+from seedzoo.errors import LocalFailure, RequestError, Unauthenticated, ZooError
 from seedzoo_protos.v1 import (
     catalog_pb2,
     catalog_pb2_grpc,
@@ -22,16 +23,17 @@ from seedzoo_protos.v1 import (
     selection_pb2,
     selection_pb2_grpc,
 )
+from seedzoo_server.border import Border
 from seedzoo_server.catalog_service import CatalogServicer
 from seedzoo_server.dataset_service import DatasetServicer
+from seedzoo_server.identity import ANYBODY, Identity
 from seedzoo_server.labelling_service import Labelling
 from seedzoo_server.runner import Runner
 from seedzoo_server.selection_service import SelectionServicer
 from seedzoo_server.settings import ServerSettings, is_loopback
-from seedzoo_server.status import ErrorInterceptor
-from seedzoo_server.storage.datasets import Datasets
-from seedzoo_server.storage.labelling import Labellings
-from seedzoo_server.storage.selections import Selections
+from seedzoo_server.tenants import Tenants
+from seedzoo_server.tls import tls_credentials
+from seedzoo_server.tokens import Tokens
 
 __all__ = ["ZooServer", "check_address"]
 
@@ -71,32 +73,23 @@ class ZooServer:
         self._store = store
         self._settings = settings
         catalog = Catalog(store)
-        datasets = Datasets(store, max_items=settings.max_dataset_items, max_item_bytes=settings.max_item_bytes)
-        selections = Selections(store)
-        labelling = Labelling(
-            catalog=catalog,
-            datasets=datasets,
-            selections=selections,
-            labellings=Labellings(store),
-            max_pixels=settings.max_pixels,
-        )
+        tenants = Tenants(store, max_items=settings.max_dataset_items, max_item_bytes=settings.max_item_bytes)
+        labelling = Labelling(catalog=catalog, max_pixels=settings.max_pixels)
         self._runner = Runner(
             catalog=catalog,
-            datasets=datasets,
-            selections=selections,
+            tenants=tenants,
             labelling=labelling,
             workers=settings.concurrent_selections,
             max_pixels=settings.max_pixels,
         )
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        identify = _token_required(Tokens(store)) if settings.auth == "tokens" else _anybody
+        self._server = grpc.aio.server(interceptors=[Border(identify)], options=_OPTIONS)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogServicer(catalog, url_expires_s=settings.url_expires_s), self._server
         )
-        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(
-            DatasetServicer(datasets, selections, self._runner), self._server
-        )
+        dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(tenants, self._runner), self._server)
         selection_pb2_grpc.add_SelectionServiceServicer_to_server(
-            SelectionServicer(catalog, datasets, selections, self._runner, labelling), self._server
+            SelectionServicer(catalog, tenants, self._runner, labelling), self._server
         )
         self._watch: asyncio.Task[None] | None = None
         self._health = health.aio.HealthServicer()
@@ -119,10 +112,16 @@ class ZooServer:
 
     async def _start(self) -> int:
         host, port = self._settings.host, self._settings.port
-        check_address(host, port, insecure=self._settings.insecure)
+        check_address(self._settings)
         await asyncio.to_thread(require_conditional_writes, self._store)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        credentials = tls_credentials(self._settings)
         try:
-            bound = self._server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            bound = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
         except RuntimeError as error:
             raise _port_taken(host, port) from error
         await self._server.start()
@@ -162,17 +161,34 @@ class ZooServer:
         await self._server.stop(self._settings.shutdown_grace_s)
 
 
-def check_address(host: str, port: int, *, insecure: bool) -> None:
+def _anybody(_token: str | None) -> Identity:
+    """Who calls a server that authenticates nobody; a token that is sent nevertheless says nothing."""
+    return ANYBODY
+
+
+def _token_required(tokens: Tokens) -> Callable[[str | None], Identity]:
+    def identify(token: str | None) -> Identity:
+        if token is None:
+            raise Unauthenticated(
+                "this server wants an access token", hint="Set SEEDZOO_TOKEN, or token in config.toml."
+            )
+        return tokens.identity(token)
+
+    return identify
+
+
+def check_address(settings: ServerSettings) -> None:
     """Refuse an address that is unsafe or taken, before anything else is started.
 
     Raises:
         RequestError: It is beyond this machine and nobody is authenticated.
         LocalFailure: The port is taken, or the address is not this machine's.
     """
-    if not is_loopback(host) and not insecure:
+    host, port = settings.host, settings.port
+    if not is_loopback(host) and settings.auth == "none" and not settings.insecure:
         raise RequestError(
             f"refusing to listen on {host}: anybody who reaches it could read and delete all datasets",
-            hint="Listen on 127.0.0.1 behind an authenticating proxy, or say --insecure in a trusted network.",
+            hint="Say --auth tokens (zoo token create makes them), or --insecure in a trusted network.",
             reason="INSECURE_ADDRESS",
             field="host",
         )

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import platformdirs
@@ -26,6 +27,7 @@ from seedzoo_server.app import ZooServer, check_address
 from seedzoo_server.demo import run_demo
 from seedzoo_server.embedded_s3 import EmbeddedS3
 from seedzoo_server.settings import ServerSettings
+from seedzoo_server.tls import tls_credentials
 
 __all__ = ["demo", "serve"]
 
@@ -37,19 +39,22 @@ _LOOK_S = 1.0
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1; env: SEEDZOO_SERVER_HOST]")
 @click.option("--port", type=int, help="Port; 0 for any free one.  [default: 7316; env: SEEDZOO_SERVER_PORT]")
 @click.option("--insecure", is_flag=True, default=None, help="Listen beyond this machine although nobody logs in.")
+@click.option(
+    "--auth", type=click.Choice(["none", "tokens"]), help="Who may call.  [default: none; env: SEEDZOO_SERVER_AUTH]"
+)
+@click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM file: certificate chain, for TLS.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file: its private key.")
+@click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM file: authority of clients' certificates.")
 @click.option("--dev", is_flag=True, help="Start an S3 server of its own and publish the starter family there.")
 @click.option("--dev-dir", type=click.Path(path_type=Path), help="Where --dev keeps its data.")
-def serve(
-    store: str | None, host: str | None, port: int | None, insecure: bool | None, dev: bool, dev_dir: Path | None
-) -> None:
+def serve(dev: bool, dev_dir: Path | None, **flags: Any) -> None:
     """Serve a store's families and choose variants for users' data. Ctrl-C stops it; nothing is lost."""
     console = Console.current()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    flags = {"store": store, "host": host, "port": port, "insecure": insecure}
     try:
-        settings = ServerSettings(**{name: value for name, value in flags.items() if value is not None})  # type: ignore[arg-type]
+        settings = ServerSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -60,7 +65,8 @@ def serve(
             hint="zoo serve --store s3://bucket/prefix, or zoo serve --dev to try it out.",
             field="store",
         )
-    check_address(settings.host, settings.port, insecure=settings.insecure)
+    check_address(settings)
+    tls_credentials(settings)
     # Images that Pillow finds suspiciously large are refused by our own, lower limit.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     with ExitStack() as stack:

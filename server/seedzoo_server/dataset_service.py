@@ -13,9 +13,10 @@ import grpc
 from seedzoo.errors import DataError, RequestError
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.convert import timestamp
+from seedzoo_server.identity import caller
 from seedzoo_server.runner import Runner
-from seedzoo_server.storage.datasets import Datasets, DatasetState, Item, SliceColumn
-from seedzoo_server.storage.selections import Selections
+from seedzoo_server.storage.datasets import DatasetState, Item, SliceColumn
+from seedzoo_server.tenants import Tenant, Tenants
 
 __all__ = ["DatasetServicer"]
 
@@ -52,15 +53,19 @@ class _Upload:
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     """Serves datasets; every access to the store runs in a thread."""
 
-    def __init__(self, datasets: Datasets, selections: Selections, runner: Runner) -> None:
-        self._datasets = datasets
-        self._selections = selections
+    def __init__(self, tenants: Tenants, runner: Runner) -> None:
+        self._tenants = tenants
         self._runner = runner
+
+    @property
+    def _tenant(self) -> Tenant:
+        """Whose call this is."""
+        return self._tenants.of(caller().tenant)
 
     async def CreateDataset(self, request: dataset_pb2.CreateDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """Make an empty dataset, once for a request id."""
         state = await asyncio.to_thread(
-            self._datasets.create,
+            self._tenant.datasets.create,
             request.request_id,
             tuple(request.classes),
             request.item_count,
@@ -83,7 +88,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             )
             for item in request.items
         ]
-        state = await asyncio.to_thread(self._datasets.append, request.dataset_id, items)
+        state = await asyncio.to_thread(self._tenant.datasets.append, request.dataset_id, items)
         return dataset_pb2.AppendItemsResponse(described_count=len(state.items))
 
     async def ListMissing(
@@ -93,7 +98,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
 
         A token says where the last page ended, not how many were listed: items that arrive meanwhile shift nothing.
         """
-        state = await asyncio.to_thread(self._datasets.state, request.dataset_id)
+        state = await asyncio.to_thread(self._tenant.datasets.state, request.dataset_id)
         if request.page_size < 0:
             raise RequestError(f"page_size = {request.page_size} is negative", field="page_size")
         try:
@@ -112,7 +117,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         upload: _Upload | None = None
         async for message in request_iterator:
             if upload is None:
-                upload = _Upload(await asyncio.to_thread(self._datasets.state, message.dataset_id))
+                upload = _Upload(await asyncio.to_thread(self._tenant.datasets.state, message.dataset_id))
             elif message.dataset_id:
                 raise RequestError("only the first message names the dataset", field="dataset_id")
             if len(message.data) > _MESSAGE_BYTES:
@@ -164,24 +169,24 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
 
     async def _store(self, upload: _Upload) -> None:
         if upload.pending:
-            await asyncio.to_thread(self._datasets.write_pack, upload.state.record.id, upload.pending)
+            await asyncio.to_thread(self._tenant.datasets.write_pack, upload.state.record.id, upload.pending)
         upload.stored_count += len(upload.pending)
         upload.stored_bytes += upload.pending_bytes
         upload.pending, upload.pending_bytes = [], 0
 
     async def GetDataset(self, request: dataset_pb2.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """One dataset."""
-        return _message(await asyncio.to_thread(self._datasets.state, request.dataset_id))
+        return _message(await asyncio.to_thread(self._tenant.datasets.state, request.dataset_id))
 
     async def DeleteDataset(
         self, request: dataset_pb2.DeleteDatasetRequest, context: Context
     ) -> dataset_pb2.DeleteDatasetResponse:
         """Cancel and delete the dataset's selections, then delete the dataset."""
-        await asyncio.to_thread(self._datasets.state, request.dataset_id)
-        for selection_id in await asyncio.to_thread(self._datasets.selections, request.dataset_id):
-            await self._runner.cancel(selection_id)
-            await asyncio.to_thread(self._selections.delete, selection_id)
-        await asyncio.to_thread(self._datasets.delete, request.dataset_id)
+        await asyncio.to_thread(self._tenant.datasets.state, request.dataset_id)
+        for selection_id in await asyncio.to_thread(self._tenant.datasets.selections, request.dataset_id):
+            await self._runner.cancel(self._tenant, selection_id)
+            await asyncio.to_thread(self._tenant.selections.delete, selection_id)
+        await asyncio.to_thread(self._tenant.datasets.delete, request.dataset_id)
         return dataset_pb2.DeleteDatasetResponse()
 
 

@@ -15,9 +15,9 @@ from seedzoo.errors import AlreadyExists, Conflict, DataError, RequestError
 from seedzoo.records import ProgressUpdate, SelectionReport, SelectionState
 from seedzoo.stress.table import read_profile
 from seedzoo_protos.v1 import selection_pb2
-from seedzoo_server.storage.datasets import Datasets
-from seedzoo_server.storage.labelling import Labellings, OpenLabelling
-from seedzoo_server.storage.selections import LabellingRequest, SelectionRecord, Selections
+from seedzoo_server.storage.labelling import OpenLabelling
+from seedzoo_server.storage.selections import LabellingRequest, SelectionRecord
+from seedzoo_server.tenants import Tenant
 
 __all__ = ["Labelling", "labelling_request"]
 
@@ -63,29 +63,16 @@ class Labelling:
 
     Args:
         catalog: Where families come from.
-        datasets: Where examples come from.
-        selections: Where selections are recorded.
-        labellings: Where predictions and labels given are kept.
         max_pixels: Largest image that is decoded.
     """
 
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        datasets: Datasets,
-        selections: Selections,
-        labellings: Labellings,
-        max_pixels: int,
-    ) -> None:
+    def __init__(self, *, catalog: Catalog, max_pixels: int) -> None:
         self._catalog = catalog
-        self._datasets = datasets
-        self._selections = selections
-        self._labellings = labellings
         self._max_pixels = max_pixels
 
     def prepare(
         self,
+        tenant: Tenant,
         record: SelectionRecord,
         *,
         on_progress: Callable[[ProgressUpdate], None],
@@ -100,19 +87,19 @@ class Labelling:
         """
         request, wanted = record.request, _wanted(record)
         family, release = self._catalog.family(FamilyRef(request.family, request.release))
-        state = self._datasets.state(request.dataset_id)
+        state = tenant.datasets.state(request.dataset_id)
         if not state.complete:
             raise DataError("the dataset is not complete", reason="DATASET_INCOMPLETE")
         found = predict_all(
             family=family,
             load_model=lambda variant: self._catalog.model(release, variant),
-            examples=self._datasets.examples(state),
+            examples=tenant.datasets.examples(state),
             audit=wanted.audit,
             max_pixels=self._max_pixels,
             on_progress=on_progress,
             should_stop=should_stop,
         )
-        self._labellings.create(
+        tenant.labellings.create(
             request.dataset_id,
             record.id,
             predictions=found.classes,
@@ -123,7 +110,7 @@ class Labelling:
             warnings=found.warnings,
         )
 
-    def next_items(self, selection_id: str) -> selection_pb2.NextItemsResponse:
+    def next_items(self, tenant: Tenant, selection_id: str) -> selection_pb2.NextItemsResponse:
         """What should be labelled next; the question is stored before it is told.
 
         Raises:
@@ -131,24 +118,24 @@ class Labelling:
             RequestError: It does not await labels.
         """
         for _ in range(_ATTEMPTS):
-            record = self._selections.get(selection_id)
+            record = tenant.selections.get(selection_id)
             _require_awaiting(record)
             try:
-                with self._labellings.opened(record.request.dataset_id, record.id) as session:
+                with tenant.labellings.opened(record.request.dataset_id, record.id) as session:
                     if session.record.closed:
                         raise _concluded()
-                    return self._ask(record, session)
+                    return self._ask(tenant, record, session)
             except Conflict:
                 continue
         raise _busy(selection_id)
 
-    def _ask(self, record: SelectionRecord, session: OpenLabelling) -> selection_pb2.NextItemsResponse:
+    def _ask(self, tenant: Tenant, record: SelectionRecord, session: OpenLabelling) -> selection_pb2.NextItemsResponse:
         selector = session.selector
         items = [selection_pb2.NextItem(index=index) for index in session.audit_left]
         if not items and selector.n_labels < len(session.predictions):
             if session.record.pending < 0:
                 selector.next()
-                self._labellings.save(session)
+                tenant.labellings.save(session)
             items = [
                 selection_pb2.NextItem(index=session.record.pending, probability=session.record.pending_probability)
             ]
@@ -163,7 +150,7 @@ class Labelling:
         )
 
     def submit(
-        self, selection_id: str, labels: Sequence[tuple[int, int]], *, finish: bool
+        self, tenant: Tenant, selection_id: str, labels: Sequence[tuple[int, int]], *, finish: bool
     ) -> tuple[SelectionRecord, int]:
         """Take labels (index of the item, its class), all or none; conclude where asked to.
 
@@ -178,20 +165,20 @@ class Labelling:
         if len(labels) > _MOST_LABELS:
             raise RequestError(f"{len(labels)} labels are more than {_MOST_LABELS} in one call", field="labels")
         for _ in range(_ATTEMPTS):
-            record = self._selections.get(selection_id)
+            record = tenant.selections.get(selection_id)
             if record.state is not SelectionState.SUCCEEDED or record.request.labelling is None:
                 _require_awaiting(record)
             try:
-                with self._labellings.opened(record.request.dataset_id, record.id) as session:
-                    self._take(session, labels, close=finish)
+                with tenant.labellings.opened(record.request.dataset_id, record.id) as session:
+                    self._take(tenant, session, labels, close=finish)
                     count = session.selector.n_labels
-                    report = self._report(record, session) if finish and not record.state.finished else None
+                    report = self._report(tenant, record, session) if finish and not record.state.finished else None
             except Conflict:
                 continue
-            return record if report is None else self._selections.succeed(selection_id, report), count
+            return record if report is None else tenant.selections.succeed(selection_id, report), count
         raise _busy(selection_id)
 
-    def _take(self, session: OpenLabelling, labels: Sequence[tuple[int, int]], *, close: bool) -> None:
+    def _take(self, tenant: Tenant, session: OpenLabelling, labels: Sequence[tuple[int, int]], *, close: bool) -> None:
         fresh = _fresh(session, labels, session.record.n_classes)
         if fresh and session.record.closed:
             raise _concluded()
@@ -208,9 +195,9 @@ class Labelling:
             session.selector.tell(index, label)
         closed = session.record.closed or close
         if fresh or closed != session.record.closed:
-            self._labellings.save(session, closed=closed)
+            tenant.labellings.save(session, closed=closed)
 
-    def _report(self, record: SelectionRecord, session: OpenLabelling) -> SelectionReport:
+    def _report(self, tenant: Tenant, record: SelectionRecord, session: OpenLabelling) -> SelectionReport:
         request = record.request
         family, release = self._catalog.family(FamilyRef(request.family, request.release))
         return queried_report(
@@ -223,7 +210,7 @@ class Labelling:
             delta=request.delta,
             warnings=session.record.warnings,
             seconds=session.record.seconds,
-            selections_served=self._selections.served(record, self._datasets.selections(request.dataset_id)),
+            selections_served=tenant.selections.served(record, tenant.datasets.selections(request.dataset_id)),
         )
 
 

@@ -31,14 +31,16 @@ from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, Sel
 from seedzoo.stress.table import read_profile
 from seedzoo_server.asked import settings_of
 from seedzoo_server.labelling_service import Labelling
-from seedzoo_server.storage.datasets import Datasets
-from seedzoo_server.storage.selections import SelectionRecord, Selections
+from seedzoo_server.storage.selections import SelectionRecord
+from seedzoo_server.tenants import Tenant, Tenants
 
 __all__ = ["Runner"]
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_Key = tuple[str, str]
+"""Tenant and selection."""
 
 _LOOK_S = 0.1
 _LOOK_STORE_S = 1.0
@@ -58,8 +60,7 @@ class Runner:
 
     Args:
         catalog: Where families come from.
-        datasets: Where examples come from.
-        selections: Where records go.
+        tenants: Whose examples and records.
         labelling: Prepares selections that ask for labels.
         workers: Selections evaluated at the same time (each uses all cores).
         max_pixels: Largest image that is decoded.
@@ -69,32 +70,32 @@ class Runner:
         self,
         *,
         catalog: Catalog,
-        datasets: Datasets,
-        selections: Selections,
+        tenants: Tenants,
         labelling: Labelling,
         workers: int,
         max_pixels: int,
     ) -> None:
         self._catalog = catalog
-        self._datasets = datasets
-        self._selections = selections
+        self._tenants = tenants
         self._labelling = labelling
         self._workers = workers
         self._max_pixels = max_pixels
         # Threads of its own: a selection must not take those that calls need for the store.
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="seedzoo-selection")
-        self._queue: asyncio.Queue[str] = asyncio.Queue()
-        self._given_up: set[str] = set()
-        self._jobs: dict[str, _Job] = {}
+        self._queue: asyncio.Queue[_Key] = asyncio.Queue()
+        self._given_up: set[_Key] = set()
+        self._jobs: dict[_Key, _Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
     async def start(self) -> None:
         """Start the workers and take up what an earlier server left unfinished."""
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
-        for selection_id in await asyncio.to_thread(self._selections.unfinished):
-            _log.info("taking up selection %s, left unfinished by an earlier server", selection_id)
-            self.submit(selection_id)
+        for name in await asyncio.to_thread(self._tenants.names):
+            tenant = self._tenants.of(name)
+            for selection_id in await asyncio.to_thread(tenant.selections.unfinished):
+                _log.info("taking up selection %s of %s, left unfinished by an earlier server", selection_id, name)
+                self.submit(tenant, selection_id)
 
     async def close(self) -> None:
         """Stop at the next block. Unfinished selections keep their marks and are taken up at the next start."""
@@ -106,32 +107,33 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
 
-    def submit(self, selection_id: str) -> None:
+    def submit(self, tenant: Tenant, selection_id: str) -> None:
         """Queue a selection; one that is queued already stays where it is."""
-        if selection_id not in self._jobs:
-            self._given_up.discard(selection_id)
-            self._jobs[selection_id] = _Job()
-            self._queue.put_nowait(selection_id)
+        key = (tenant.name, selection_id)
+        if key not in self._jobs:
+            self._given_up.discard(key)
+            self._jobs[key] = _Job()
+            self._queue.put_nowait(key)
 
-    async def cancel(self, selection_id: str) -> SelectionRecord:
+    async def cancel(self, tenant: Tenant, selection_id: str) -> SelectionRecord:
         """Cancel a selection; one that has ended stays as it is. Raises NotFound."""
-        record = await asyncio.to_thread(self._selections.cancel, selection_id)
-        if (job := self._jobs.get(selection_id)) is not None:
+        record = await asyncio.to_thread(tenant.selections.cancel, selection_id)
+        if (job := self._jobs.get((tenant.name, selection_id))) is not None:
             job.stop.set()
         return record
 
-    async def watch(self, selection_id: str) -> AsyncIterator[tuple[ProgressUpdate, SelectionRecord]]:
+    async def watch(self, tenant: Tenant, selection_id: str) -> AsyncIterator[tuple[ProgressUpdate, SelectionRecord]]:
         """Progress and record whenever one of them changes; ends with the final one, or where labels are awaited.
 
         A selection that another process runs is seen through its record in the store.
         """
         last: tuple[ProgressUpdate, SelectionState] | None = None
-        record = await asyncio.to_thread(self._selections.get, selection_id)
+        record = await asyncio.to_thread(tenant.selections.get, selection_id)
         since_store = 0.0
         while True:
-            job = self._jobs.get(selection_id)
+            job = self._jobs.get((tenant.name, selection_id))
             if job is None or since_store >= _LOOK_STORE_S:
-                record = await asyncio.to_thread(self._selections.get, selection_id)
+                record = await asyncio.to_thread(tenant.selections.get, selection_id)
                 since_store = 0.0
             progress = job.progress if job is not None else _progress_of(record)
             if (progress, record.state) != last:
@@ -139,7 +141,7 @@ class Runner:
                 yield progress, record
             if record.state.finished or record.state is SelectionState.AWAITING_LABELS:
                 return
-            if job is None and selection_id in self._given_up:
+            if job is None and (tenant.name, selection_id) in self._given_up:
                 raise Unavailable(
                     "the store did not take the result of this selection",
                     hint="It is taken up again when the server restarts; or start it again.",
@@ -150,35 +152,38 @@ class Runner:
 
     async def _work(self) -> None:
         while True:
-            selection_id = await self._queue.get()
-            job = self._jobs[selection_id]
+            key = await self._queue.get()
+            name, selection_id = key
+            job = self._jobs[key]
             try:
-                await asyncio.get_running_loop().run_in_executor(self._threads, self._run, selection_id, job)
+                await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._run, self._tenants.of(name), selection_id, job
+                )
             except NotFound:
                 _log.info("selection %s was deleted while it was worked on", selection_id)
             except ZooError as error:
                 # Its mark is still in the store: the next start takes it up again.
                 _log.error("selection %s is given up until the next start: %s", selection_id, error.message)
-                self._given_up.add(selection_id)
+                self._given_up.add(key)
             except Exception:  # noqa: BLE001  (a bug in one selection must not end the worker)
                 _log.exception("selection %s broke the runner's rules", selection_id)
             finally:
-                del self._jobs[selection_id]
+                del self._jobs[key]
 
-    def _run(self, selection_id: str, job: _Job) -> None:
+    def _run(self, tenant: Tenant, selection_id: str, job: _Job) -> None:
         """In a worker thread: run one selection and record how it ended."""
-        record = self._patiently(job, lambda: self._selections.start(selection_id))
+        record = self._patiently(job, lambda: tenant.selections.start(selection_id))
         if record.state.finished or record.state is SelectionState.AWAITING_LABELS:
             return
         try:
             if record.request.labelling is not None:
-                self._patiently(job, lambda: self._prepare_labelling(record, job))
-                self._patiently(job, lambda: self._selections.await_labels(selection_id))
+                self._patiently(job, lambda: self._prepare_labelling(tenant, record, job))
+                self._patiently(job, lambda: tenant.selections.await_labels(selection_id))
                 return
-            report = self._patiently(job, lambda: self._evaluate(record, job))
+            report = self._patiently(job, lambda: self._evaluate(tenant, record, job))
         except Cancelled:
             if not self._closing:
-                self._selections.cancel(selection_id)
+                tenant.selections.cancel(selection_id)
             return
         except ZooError as error:
             failure = error
@@ -186,9 +191,9 @@ class Runner:
             _log.exception("selection %s failed", selection_id)
             failure = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
         else:
-            self._patiently(job, lambda: self._selections.succeed(selection_id, report))
+            self._patiently(job, lambda: tenant.selections.succeed(selection_id, report))
             return
-        self._patiently(job, lambda: self._selections.fail(selection_id, failure))
+        self._patiently(job, lambda: tenant.selections.fail(selection_id, failure))
 
     def _patiently(self, job: _Job, action: Callable[[], T]) -> T:
         """Do something with the store, again after growing pauses while the store fails.
@@ -206,10 +211,10 @@ class Runner:
                 raise Cancelled("stopped while the store was away")
         return action()
 
-    def _evaluate(self, record: SelectionRecord, job: _Job) -> SelectionReport:
+    def _evaluate(self, tenant: Tenant, record: SelectionRecord, job: _Job) -> SelectionReport:
         request = record.request
         family, release = self._catalog.family(FamilyRef(request.family, request.release))
-        state = self._datasets.state(request.dataset_id)
+        state = tenant.datasets.state(request.dataset_id)
         if not state.complete:
             raise DataError("the dataset is not complete", reason="DATASET_INCOMPLETE")
         return run_selection(
@@ -218,21 +223,17 @@ class Runner:
             load_model=lambda variant: self._catalog.model(release, variant),
             profile=read_profile(self._catalog.profile_bytes(release)),
             signatures=self._catalog.signatures(release),
-            examples=self._datasets.examples(state),
+            examples=tenant.datasets.examples(state),
             settings=settings_of(request, max_pixels=self._max_pixels),
-            selections_served=self._served(record),
+            selections_served=tenant.selections.served(record, tenant.datasets.selections(request.dataset_id)),
             on_progress=lambda progress: setattr(job, "progress", progress),
             should_stop=job.stop.is_set,
         )
 
-    def _prepare_labelling(self, record: SelectionRecord, job: _Job) -> None:
+    def _prepare_labelling(self, tenant: Tenant, record: SelectionRecord, job: _Job) -> None:
         self._labelling.prepare(
-            record, on_progress=lambda progress: setattr(job, "progress", progress), should_stop=job.stop.is_set
+            tenant, record, on_progress=lambda progress: setattr(job, "progress", progress), should_stop=job.stop.is_set
         )
-
-    def _served(self, record: SelectionRecord) -> int:
-        """How many different questions this dataset has answered, this one included; repeating one adds nothing."""
-        return self._selections.served(record, self._datasets.selections(record.request.dataset_id))
 
 
 def _progress_of(record: SelectionRecord) -> ProgressUpdate:

@@ -17,11 +17,12 @@ from seedzoo.stress.table import read_profile
 from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
 from seedzoo_server.asked import settings_of, stored_request
 from seedzoo_server.convert import phase_message, report_message, state_message, timestamp
+from seedzoo_server.identity import caller
 from seedzoo_server.labelling_service import Labelling, labelling_request
 from seedzoo_server.paging import page_of
 from seedzoo_server.runner import Runner
-from seedzoo_server.storage.datasets import Datasets
-from seedzoo_server.storage.selections import SelectionRecord, Selections
+from seedzoo_server.storage.selections import SelectionRecord
+from seedzoo_server.tenants import Tenant, Tenants
 
 __all__ = ["SelectionServicer"]
 
@@ -34,29 +35,31 @@ _PAGE_LARGEST = 1000
 class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
     """Serves selections; the runner does the work."""
 
-    def __init__(
-        self, catalog: Catalog, datasets: Datasets, selections: Selections, runner: Runner, labelling: Labelling
-    ) -> None:
+    def __init__(self, catalog: Catalog, tenants: Tenants, runner: Runner, labelling: Labelling) -> None:
         self._catalog = catalog
-        self._datasets = datasets
-        self._selections = selections
+        self._tenants = tenants
         self._runner = runner
         self._labelling = labelling
+
+    @property
+    def _tenant(self) -> Tenant:
+        """Whose call this is."""
+        return self._tenants.of(caller().tenant)
 
     async def StartSelection(
         self, request: selection_pb2.StartSelectionRequest, context: Context
     ) -> selection_pb2.Selection:
         """Check the request, store the selection and queue it; once for a request id."""
         body = request.SerializeToString(deterministic=True)
-        record = await asyncio.to_thread(self._selections.earlier, request.request_id, body)
+        record = await asyncio.to_thread(self._tenant.selections.earlier, request.request_id, body)
         if record is None:
             record = await asyncio.to_thread(self._create, request, body)
-            self._runner.submit(record.id)
+            self._runner.submit(self._tenant, record.id)
         return _message(record)
 
     def _create(self, request: selection_pb2.StartSelectionRequest, body: bytes) -> SelectionRecord:
         family, release = self._catalog.family(parse_family(request.family))
-        state = self._datasets.state(request.dataset_id)
+        state = self._tenant.datasets.state(request.dataset_id)
         if not state.complete:
             announced = state.record.item_count
             raise DataError(
@@ -76,31 +79,31 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         if labelling is None:
             profile = read_profile(self._catalog.profile_bytes(release))
             conditions = list(dict.fromkeys(row.condition for row in profile.rows))
-            check_selection(settings_of(asked), family, self._datasets.examples(state), conditions)
+            check_selection(settings_of(asked), family, self._tenant.datasets.examples(state), conditions)
         else:
             settings_of(asked).check(len(family.task.classes))
-        record = self._selections.create(request.request_id, body, asked)
-        self._datasets.mark_selection(request.dataset_id, record.id)
+        record = self._tenant.selections.create(request.request_id, body, asked)
+        self._tenant.datasets.mark_selection(request.dataset_id, record.id)
         return record
 
     async def WatchSelection(
         self, request: selection_pb2.WatchSelectionRequest, context: Context
     ) -> AsyncIterator[selection_pb2.WatchSelectionResponse]:
         """Progress until the end."""
-        async for progress, record in self._runner.watch(request.selection_id):
+        async for progress, record in self._runner.watch(self._tenant, request.selection_id):
             yield selection_pb2.WatchSelectionResponse(progress=_progress(progress), selection=_message(record))
 
     async def GetSelection(
         self, request: selection_pb2.GetSelectionRequest, context: Context
     ) -> selection_pb2.Selection:
         """One selection."""
-        return _message(await asyncio.to_thread(self._selections.get, request.selection_id))
+        return _message(await asyncio.to_thread(self._tenant.selections.get, request.selection_id))
 
     async def ListSelections(
         self, request: selection_pb2.ListSelectionsRequest, context: Context
     ) -> selection_pb2.ListSelectionsResponse:
         """All selections, newest first, without reports."""
-        records = await asyncio.to_thread(self._selections.all)
+        records = await asyncio.to_thread(self._tenant.selections.all)
         page, token = page_of(
             records,
             page_size=request.page_size,
@@ -117,13 +120,13 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         self, request: selection_pb2.CancelSelectionRequest, context: Context
     ) -> selection_pb2.Selection:
         """Cancel; what has ended stays."""
-        return _message(await self._runner.cancel(request.selection_id))
+        return _message(await self._runner.cancel(self._tenant, request.selection_id))
 
     async def NextItems(
         self, request: selection_pb2.NextItemsRequest, context: Context
     ) -> selection_pb2.NextItemsResponse:
         """What to label next."""
-        return await asyncio.to_thread(self._labelling.next_items, request.selection_id)
+        return await asyncio.to_thread(self._labelling.next_items, self._tenant, request.selection_id)
 
     async def SubmitLabels(
         self, request: selection_pb2.SubmitLabelsRequest, context: Context
@@ -131,7 +134,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         """Take labels; conclude where asked to."""
         labels = [(item.index, item.label) for item in request.labels]
         record, count = await asyncio.to_thread(
-            self._labelling.submit, request.selection_id, labels, finish=request.finish
+            self._labelling.submit, self._tenant, request.selection_id, labels, finish=request.finish
         )
         return selection_pb2.SubmitLabelsResponse(selection=_message(record), labelled_count=count)
 

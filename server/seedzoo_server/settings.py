@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,6 +25,14 @@ class ServerSettings(BaseSettings):
     host: Annotated[str, Field(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="port to listen on; 0 for any free one")] = DEFAULT_PORT
     insecure: Annotated[bool, Field(description="listen beyond this machine although nobody is authenticated")] = False
+    auth: Annotated[
+        Literal["none", "tokens"], Field(description="who may call: anybody, or whoever has an access token")
+    ] = "none"
+    tls_certificate: Annotated[Path | None, Field(description="PEM file with the certificate chain; for TLS")] = None
+    tls_key: Annotated[Path | None, Field(description="PEM file with its private key")] = None
+    tls_client_ca: Annotated[
+        Path | None, Field(description="PEM file with the authority whose certificates clients must show (mutual TLS)")
+    ] = None
     concurrent_selections: Annotated[int, Field(ge=1, description="selections evaluated at the same time")] = 1
     max_item_bytes: Annotated[int, Field(ge=1, description="largest example in bytes")] = 32 << 20
     max_dataset_items: Annotated[int, Field(ge=1, description="most examples in a dataset")] = 1_000_000

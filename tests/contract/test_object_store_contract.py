@@ -25,6 +25,7 @@ from seedzoo.catalog.local import LocalStore
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.open import open_store, require_conditional_writes
 from seedzoo.catalog.s3 import S3Store
+from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import (
     Conflict,
@@ -306,6 +307,44 @@ class TestMemoryStore(ObjectStoreContract):
         for key in ("a", "a/b/c"):
             with pytest.raises(RequestError, match="folder"):
                 store.put(key, b"x")
+
+
+class TestScopedStore(ObjectStoreContract):
+    @pytest.fixture
+    def whole(self) -> MemoryStore:
+        store = MemoryStore()
+        store.put("tenants/other/secret", b"not yours")
+        store.put("tenants/acmeandmore/secret", b"not yours either")
+        return store
+
+    @pytest.fixture
+    def store(self, whole: MemoryStore) -> ScopedStore:
+        return ScopedStore(whole, "tenants/acme")
+
+    @pytest.fixture
+    def peek(self, whole: MemoryStore) -> Callable[[str], bytes]:
+        return lambda key: whole._objects[f"tenants/acme/{key}"].data
+
+    def test_longest_key(self, store: ScopedStore) -> None:
+        # The folder takes its part of the 900 bytes.
+        segment = "k" * 200
+        key = "/".join([segment] * 4)
+        store.put(key, b"x")
+        assert [info.key for info in store.list("")] == [key]
+
+    def test_nothing_outside_can_be_named(self, store: ScopedStore, whole: MemoryStore) -> None:
+        store.put("own", b"x")
+        assert [info.key for info in store.list("")] == ["own"]
+        assert list(store.list_folders("")) == []
+        for key in ("../other/secret", "/tenants/other/secret", "..", "a/../../other/secret", ""):
+            for action in (store.get, store.head, store.exists, store.delete, store.delete_prefix):
+                with pytest.raises(RequestError):
+                    action(key)
+            with pytest.raises(RequestError):
+                store.put(key, b"x")
+        assert whole.get("tenants/other/secret") == b"not yours"
+        store.close()
+        assert whole.get("tenants/acme/own") == b"x"
 
 
 class TestLocalStore(ObjectStoreContract):

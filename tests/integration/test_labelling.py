@@ -23,6 +23,7 @@ from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.local import LocalStore
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
+from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import AlreadyExists, Conflict, NotFound, RequestError
 from seedzoo.records import Evidence, SelectionState
@@ -182,7 +183,7 @@ def test_questions_are_those_of_the_selector_and_labels_make_the_report(caller: 
     dataset_id, truth = upload(caller)
     started = caller.start(dataset_id, seed=5)
     assert caller.settled(started.id).state == AWAITING
-    with Labellings(store).opened(dataset_id, started.id) as session:
+    with Labellings(ScopedStore(store, "tenants/default")).opened(dataset_id, started.id) as session:
         predictions = session.predictions
     assert predictions.shape == (len(truth), 8)
     twin = ActiveSelector(predictions, 10, seed=5)
@@ -405,7 +406,7 @@ def test_what_a_killed_server_leaves(tmp_path: Path) -> None:
             selection_id = caller.start(dataset_id).id
             caller.settled(selection_id)
             asked = caller.answer(selection_id, truth, 1)
-    records = Selections(shared)
+    records = Selections(ScopedStore(shared, "tenants/default"))
     # Killed after the state was changed and before its mark was removed: nothing is evaluated again.
     shared.put(queue_key(selection_id), b"{}")
     assert records.unfinished() == []
@@ -421,7 +422,7 @@ def test_what_a_killed_server_leaves(tmp_path: Path) -> None:
             assert caller.next(selection_id).labelled_count == 1
             assert caller.submit(selection_id, (asked[0], truth[asked[0]])).labelled_count == 1
     # Killed after the labels were closed and before the report was stored: finishing again makes it.
-    sessions = Labellings(shared)
+    sessions = Labellings(ScopedStore(shared, "tenants/default"))
     with sessions.opened(dataset_id, selection_id) as session:
         sessions.save(session, closed=True)
     with serving(shared) as port:
@@ -436,7 +437,7 @@ def test_a_deleted_dataset_takes_the_labels_along(caller: Caller, store: ObjectS
     started = caller.start(dataset_id)
     caller.settled(started.id)
     caller.answer(started.id, truth, 2)
-    sessions = Labellings(store)
+    sessions = Labellings(ScopedStore(store, "tenants/default"))
     with sessions.opened(dataset_id, started.id) as session:
         caller.datasets.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
         assert not [info.key for info in store.list("tenants") if started.id in info.key or dataset_id in info.key]

@@ -28,6 +28,7 @@ from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.local import LocalStore
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
+from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import LocalFailure, RequestError, StoreError, StoreUnsafe, ZooError
 from seedzoo.records import ProgressUpdate, SelectionState
@@ -581,7 +582,7 @@ def test_restarted_server_takes_up_what_was_left(tmp_path: Path) -> None:
         dataset_id = upload(first, examples(first, 2))
         done = select(first, dataset_id)
     # What a killed server leaves: a running record and its mark.
-    record = Selections(shared).get(done.id)
+    record = Selections(ScopedStore(shared, "tenants/default")).get(done.id)
     running = replace(record, state=SelectionState.RUNNING, report=None, ended="")
     shared.put(selection_key(done.id), encode_json(running))
     shared.put(queue_key(done.id), b"{}")

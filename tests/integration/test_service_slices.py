@@ -12,6 +12,7 @@ import pytest
 from test_service import fault, serving
 
 from seedzoo.catalog.memory import MemoryStore
+from seedzoo.catalog.scoped import ScopedStore
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.storage.datasets import Datasets
 
@@ -56,7 +57,7 @@ def test_slices_are_stored_and_read(stub: dataset_pb2_grpc.DatasetServiceStub, s
         for index in range(3)
     )
     # As a server reads it that starts later.
-    later = Datasets(store, max_items=10, max_item_bytes=10)
+    later = Datasets(ScopedStore(store, "tenants/default"), max_items=10, max_item_bytes=10)
     examples = later.examples(later.state(made.id))
     assert examples.labels.tolist() == [1, -1, 0]
     assert examples.slice_numbers("blur").tolist() == [2, 0, 1]

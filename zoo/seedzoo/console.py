@@ -60,6 +60,7 @@ EXIT_CODES: Mapping[int, str] = {
     9: "no server answers, or it cannot answer now",
     10: "an optional part of seedzoo is not installed",
     11: "this machine refused: disk full, port taken, no permission",
+    12: "access denied: no valid token, or its role does not allow this",
     130: "stopped by Ctrl-C; what was done is kept",
     BROKEN_PIPE: "whoever read the output closed it (| head)",
 }

@@ -15,6 +15,9 @@ The tree::
     ├── StoreError            the object store failed or cannot be used
     │   └── StoreUnsafe           it ignores conditional writes
     ├── LimitExceeded         a quota or size limit
+    ├── AccessDenied          who calls may not do this
+    │   ├── Unauthenticated       no token, or one that is not valid
+    │   └── PermissionDenied      the token's role does not allow it
     ├── Unavailable           no server, or it cannot answer now
     ├── MissingExtra          an optional part is not installed
     ├── LocalFailure          this machine: disk full, port taken, no permission
@@ -28,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = [
+    "AccessDenied",
     "AlreadyExists",
     "Cancelled",
     "Conflict",
@@ -39,10 +43,12 @@ __all__ = [
     "LocalFailure",
     "MissingExtra",
     "NotFound",
+    "PermissionDenied",
     "RecipeError",
     "RequestError",
     "StoreError",
     "StoreUnsafe",
+    "Unauthenticated",
     "Unavailable",
     "ZooError",
     "error_class",
@@ -157,6 +163,25 @@ class LimitExceeded(ZooError):
 
     default_reason = "LIMIT_EXCEEDED"
     exit_code = 8
+
+
+class AccessDenied(ZooError):
+    """Who calls may not do this."""
+
+    default_reason = "ACCESS_DENIED"
+    exit_code = 12
+
+
+class Unauthenticated(AccessDenied):
+    """No access token was given, or one that is not valid (any more)."""
+
+    default_reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(AccessDenied):
+    """The role of the access token does not allow this."""
+
+    default_reason = "PERMISSION_DENIED"
 
 
 class Unavailable(ZooError):

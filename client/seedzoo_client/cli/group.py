@@ -24,8 +24,9 @@ _HELP_OF_EXTRAS = {
     "demo": "Run the whole path on this machine: store, server, select, predict.",
     "publish": "Publish a built family to a store.",
     "serve": "Start a server.",
+    "token": "Make, list and revoke access tokens of a server.",
 }
-_EXTRA_OF_COMMAND = {"build": "train", "demo": "demo", "publish": "local", "serve": "server"}
+_EXTRA_OF_COMMAND = {"build": "train", "demo": "demo", "publish": "local", "serve": "server", "token": "server"}
 _EXTRA_OF_PACKAGE = {
     "PIL": "local",
     "boto3": "local",

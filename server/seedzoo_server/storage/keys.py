@@ -1,4 +1,4 @@
-"""Keys of users' data in the object store, and identifiers made from request ids."""
+"""Keys of one tenant's data, below the tenant's folder of the store, and identifiers made from request ids."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import re
 
 from seedzoo.errors import NotFound, RequestError
 
-__all__ = ["TENANT", "check_id", "dataset_prefix", "derived_id", "queue_key", "queue_prefix", "selection_key"]
+__all__ = [
+    "DATASETS",
+    "QUEUE",
+    "SELECTIONS",
+    "check_id",
+    "dataset_prefix",
+    "derived_id",
+    "queue_key",
+    "selection_key",
+    "unknown",
+]
 
-TENANT = "default"
-"""Until callers are authenticated there is one tenant; keys are laid out for many."""
+DATASETS, SELECTIONS, QUEUE = "datasets", "selections", "queue"
+"""Folders of a tenant."""
 
 _ID = re.compile(r"(ds|sel)-[0-9a-f]{32}")
 _LONGEST_REQUEST_ID = 128
@@ -28,7 +38,7 @@ def derived_id(kind: str, request_id: str) -> str:
             hint="Use a UUID, the same one when the call is repeated.",
             field="request_id",
         )
-    return f"{kind}-{hashlib.sha256(f'{TENANT}/{request_id}'.encode()).hexdigest()[:32]}"
+    return f"{kind}-{hashlib.sha256(request_id.encode()).hexdigest()[:32]}"
 
 
 def check_id(kind: str, given: str) -> str:
@@ -46,19 +56,14 @@ def unknown(kind: str, given: str) -> NotFound:
 
 def dataset_prefix(dataset_id: str) -> str:
     """Folder of a dataset."""
-    return f"tenants/{TENANT}/datasets/{dataset_id}"
+    return f"{DATASETS}/{dataset_id}"
 
 
 def selection_key(selection_id: str) -> str:
     """Key of a selection's record."""
-    return f"tenants/{TENANT}/selections/{selection_id}.json"
-
-
-def queue_prefix() -> str:
-    """Folder of the marks of unfinished selections."""
-    return f"tenants/{TENANT}/queue"
+    return f"{SELECTIONS}/{selection_id}.json"
 
 
 def queue_key(selection_id: str) -> str:
     """Mark of an unfinished selection."""
-    return f"{queue_prefix()}/{selection_id}"
+    return f"{QUEUE}/{selection_id}"

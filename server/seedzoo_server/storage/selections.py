@@ -14,11 +14,11 @@ from seedzoo.errors import AlreadyExists, Conflict, IntegrityError, ItemsError, 
 from seedzoo.records import Evaluation, SelectionReport, SelectionState
 from seedzoo_server.public import public
 from seedzoo_server.storage.keys import (
-    TENANT,
+    QUEUE,
+    SELECTIONS,
     check_id,
     derived_id,
     queue_key,
-    queue_prefix,
     selection_key,
     unknown,
 )
@@ -157,7 +157,7 @@ class Selections:
     def all(self) -> list[SelectionRecord]:
         """All selections, newest first."""
         found = []
-        for info in self._store.list(f"tenants/{TENANT}/selections"):
+        for info in self._store.list(SELECTIONS):
             try:
                 found.append(decode_json(self._store.get(info.key), SelectionRecord, where=info.key))
             except NotFound:
@@ -169,7 +169,7 @@ class Selections:
     def unfinished(self) -> list[str]:
         """Identifiers of queued or running selections; marks that stand for nothing any more are swept."""
         waiting = []
-        for info in self._store.list(queue_prefix()):
+        for info in self._store.list(QUEUE):
             selection_id = info.key.rpartition("/")[2]
             try:
                 state = self.get(selection_id).state

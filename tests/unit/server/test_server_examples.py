@@ -188,7 +188,7 @@ def test_records_of_earlier_versions_are_read() -> None:
     store = MemoryStore()
     contents = blobs(2)
     dataset_id = stored(store, contents).record.id
-    prefix = f"tenants/default/datasets/{dataset_id}"
+    prefix = f"datasets/{dataset_id}"
     old = {"id": dataset_id, "classes": ["Bag", "Coat", "Hat"], "item_count": 2, "created": "2025-01-01T00:00:00"}
     items: list[dict[str, Any]] = [
         {"index": index, "sha256": hashlib.sha256(raw).hexdigest(), "size": len(raw), "label": 0}

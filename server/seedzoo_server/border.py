@@ -1,7 +1,11 @@
-"""Errors on the wire: every ZooError becomes a google.rpc.Status, everything else an INTERNAL without details."""
+"""The border of the server: who calls, and errors on the wire.
+
+Every ZooError becomes a google.rpc.Status, everything else an INTERNAL without details.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
@@ -12,9 +16,10 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from seedzoo import errors
+from seedzoo_server.identity import Identity, check_role, set_caller
 from seedzoo_server.public import public
 
-__all__ = ["ErrorInterceptor", "status_of"]
+__all__ = ["Border", "status_of"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ _CODES: tuple[tuple[type[errors.ZooError], grpc.StatusCode], ...] = (
     (errors.Conflict, grpc.StatusCode.ABORTED),
     (errors.IntegrityError, grpc.StatusCode.DATA_LOSS),
     (errors.StoreError, grpc.StatusCode.UNAVAILABLE),
+    (errors.Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.AccessDenied, grpc.StatusCode.PERMISSION_DENIED),
     (errors.LimitExceeded, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.Unavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.Cancelled, grpc.StatusCode.CANCELLED),
@@ -66,8 +73,15 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, 
     await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions of every handler into statuses."""
+class Border(grpc.aio.ServerInterceptor):
+    """What every call passes: who calls and whether they may, and exceptions turned into statuses.
+
+    Args:
+        identify: Who a token stands for (None: the call has none); raises ZooError. Runs in a thread.
+    """
+
+    def __init__(self, identify: Callable[[str | None], Identity]) -> None:
+        self._identify = identify
 
     async def intercept_service(
         self,
@@ -85,10 +99,56 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         }
         # The stubs type a handler's functions for the synchronous server, and all as optional.
         if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(_unary(handler.unary_unary, method), **coders)
+            return grpc.unary_unary_rpc_method_handler(self._single(handler.unary_unary, method), **coders)
         if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(_unary(handler.stream_unary, method), **coders)
-        return grpc.unary_stream_rpc_method_handler(_stream(handler.unary_stream, method), **coders)
+            return grpc.stream_unary_rpc_method_handler(self._single(handler.stream_unary, method), **coders)
+        return grpc.unary_stream_rpc_method_handler(self._many(handler.unary_stream, method), **coders)
+
+    async def _admit(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
+        identity = await asyncio.to_thread(self._identify, _bearer(context))
+        check_role(identity, method)
+        set_caller(identity)
+
+    def _single(self, inner: Any, method: str) -> Any:
+        """For calls with one response."""
+
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                await self._admit(context, method)
+                streamed = hasattr(request, "__aiter__")
+                return await inner(_checked_stream(request) if streamed else _checked(request), context)
+            except Exception as error:  # noqa: BLE001  (the border: everything becomes a status)
+                await _abort(context, error, method)
+
+        return call
+
+    def _many(self, inner: Any, method: str) -> Any:
+        """For calls with a stream of responses."""
+
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                await self._admit(context, method)
+                async for message in inner(_checked(request), context):
+                    yield message
+            except Exception as error:  # noqa: BLE001  (as above)
+                await _abort(context, error, method)
+
+        return call
+
+
+def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str | None:
+    """The access token of a call."""
+    given = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
+    if not given:
+        return None
+    if len(given) > 1 or not isinstance(given[0], str):
+        raise errors.Unauthenticated("a call carries at most one access token")
+    scheme, _, token = given[0].partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise errors.Unauthenticated(
+            "the authorization of a call must read 'Bearer TOKEN'", hint="Set SEEDZOO_TOKEN to an access token."
+        )
+    return token.strip()
 
 
 class _Undecodable:
@@ -116,25 +176,3 @@ def _checked(request: Any) -> Any:
 async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _checked(request)
-
-
-def _unary(inner: Any, method: str) -> Any:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        try:
-            streamed = hasattr(request, "__aiter__")
-            return await inner(_checked_stream(request) if streamed else _checked(request), context)
-        except Exception as error:  # noqa: BLE001  (the border: everything becomes a status)
-            await _abort(context, error, method)
-
-    return call
-
-
-def _stream(inner: Any, method: str) -> Any:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        try:
-            async for message in inner(_checked(request), context):
-                yield message
-        except Exception as error:  # noqa: BLE001  (as above)
-            await _abort(context, error, method)
-
-    return call
