@@ -75,13 +75,7 @@ class ZooServer:
         catalog = Catalog(store)
         tenants = Tenants(store, max_items=settings.max_dataset_items, max_item_bytes=settings.max_item_bytes)
         labelling = Labelling(catalog=catalog, max_pixels=settings.max_pixels)
-        self._runner = Runner(
-            catalog=catalog,
-            tenants=tenants,
-            labelling=labelling,
-            workers=settings.concurrent_selections,
-            max_pixels=settings.max_pixels,
-        )
+        self._runner = Runner(catalog=catalog, tenants=tenants, labelling=labelling, settings=settings)
         identify = _token_required(Tokens(store)) if settings.auth == "tokens" else _anybody
         self._server = grpc.aio.server(interceptors=[Border(identify)], options=_OPTIONS)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(

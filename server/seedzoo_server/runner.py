@@ -1,15 +1,18 @@
-"""Runs selections one after the other in worker threads, and tells watchers how far they are.
+"""Runs selections in worker threads, and tells watchers how far they are.
 
-What is queued or running is marked in the store, so a server that starts again takes up what an earlier one left. A
-result is stored by compare-and-set: a selection that ended meanwhile (cancelled, deleted, finished elsewhere) stays
-as it ended.
+What is queued or running is marked in the store, which all replicas look at. Whoever works on a selection holds it
+under an epoch and shows every few seconds that it lives; a record that has not changed for the time of a lease, on the
+observer's own clock, is taken over under a higher epoch. Results are stored by compare-and-set and only under the
+epoch that they were found in, so a worker that was taken for dead does no harm when it comes back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,6 +24,7 @@ from seedzoo.engine import run_selection
 from seedzoo.errors import (
     Cancelled,
     DataError,
+    LimitExceeded,
     LocalFailure,
     NotFound,
     StoreError,
@@ -30,7 +34,9 @@ from seedzoo.errors import (
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, SelectionState
 from seedzoo.stress.table import read_profile
 from seedzoo_server.asked import settings_of
+from seedzoo_server.fair_queue import FairQueue
 from seedzoo_server.labelling_service import Labelling
+from seedzoo_server.settings import ServerSettings
 from seedzoo_server.storage.selections import SelectionRecord
 from seedzoo_server.tenants import Tenant, Tenants
 
@@ -47,12 +53,22 @@ _LOOK_STORE_S = 1.0
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 
 
+_GIVEN_UP_S = 600.0
+_BEATS_PER_LEASE = 5
+
+
 @dataclass
 class _Job:
     """A selection that this process has queued or runs."""
 
+    abandoned: str | None = None
+    """Etag of the record of a worker that was found dead."""
     progress: ProgressUpdate = field(default_factory=lambda: ProgressUpdate(SelectionPhase.QUEUED))
     stop: threading.Event = field(default_factory=threading.Event)
+    epoch: int = 0
+    """Under which it is worked on; 0 while it waits."""
+    lost: bool = False
+    """Whether it was cancelled or taken over elsewhere."""
 
 
 class Runner:
@@ -62,43 +78,32 @@ class Runner:
         catalog: Where families come from.
         tenants: Whose examples and records.
         labelling: Prepares selections that ask for labels.
-        workers: Selections evaluated at the same time (each uses all cores).
-        max_pixels: Largest image that is decoded.
+        settings: Workers, lease and limits.
     """
 
-    def __init__(
-        self,
-        *,
-        catalog: Catalog,
-        tenants: Tenants,
-        labelling: Labelling,
-        workers: int,
-        max_pixels: int,
-    ) -> None:
+    def __init__(self, *, catalog: Catalog, tenants: Tenants, labelling: Labelling, settings: ServerSettings) -> None:
         self._catalog = catalog
         self._tenants = tenants
         self._labelling = labelling
-        self._workers = workers
-        self._max_pixels = max_pixels
+        self._settings = settings
+        self._name = secrets.token_hex(8)
+        self._beat_s = settings.lease_s / _BEATS_PER_LEASE
         # Threads of its own: a selection must not take those that calls need for the store.
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="seedzoo-selection")
-        self._queue: asyncio.Queue[_Key] = asyncio.Queue()
-        self._given_up: set[_Key] = set()
+        self._threads = ThreadPoolExecutor(settings.concurrent_selections, thread_name_prefix="seedzoo-selection")
+        self._queue = FairQueue()
+        self._given_up: dict[_Key, float] = {}
+        self._seen: dict[_Key, tuple[str, float]] = {}
         self._jobs: dict[_Key, _Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
     async def start(self) -> None:
-        """Start the workers and take up what an earlier server left unfinished."""
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
-        for name in await asyncio.to_thread(self._tenants.names):
-            tenant = self._tenants.of(name)
-            for selection_id in await asyncio.to_thread(tenant.selections.unfinished):
-                _log.info("taking up selection %s of %s, left unfinished by an earlier server", selection_id, name)
-                self.submit(tenant, selection_id)
+        """Start the workers, show that they live, and look out for what others left unfinished."""
+        works = [self._work() for _ in range(self._settings.concurrent_selections)]
+        self._tasks = [asyncio.create_task(work) for work in (*works, self._beat(), self._look_out())]
 
     async def close(self) -> None:
-        """Stop at the next block. Unfinished selections keep their marks and are taken up at the next start."""
+        """Stop at the next block and hand back what is unfinished: whoever is free takes it up."""
         self._closing = True
         for job in self._jobs.values():
             job.stop.set()
@@ -107,13 +112,80 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
 
-    def submit(self, tenant: Tenant, selection_id: str) -> None:
-        """Queue a selection; one that is queued already stays where it is."""
+    def check_room(self) -> None:
+        """Refuse a new selection where too many wait. Raises LimitExceeded."""
+        if len(self._queue) >= self._settings.max_queue:
+            raise LimitExceeded(
+                f"{len(self._queue)} selections are waiting on this server already",
+                hint="Try again in a minute.",
+                reason="QUEUE_FULL",
+            )
+
+    def submit(self, tenant: Tenant, selection_id: str, *, abandoned: str | None = None) -> None:
+        """Queue a selection; one that is queued already stays where it is.
+
+        Args:
+            tenant: Whose it is.
+            selection_id: Which one.
+            abandoned: Etag of the record of a dead worker, if it had one.
+        """
         key = (tenant.name, selection_id)
         if key not in self._jobs:
-            self._given_up.discard(key)
-            self._jobs[key] = _Job()
-            self._queue.put_nowait(key)
+            self._given_up.pop(key, None)
+            self._jobs[key] = _Job(abandoned=abandoned)
+            self._queue.put(*key)
+
+    async def _beat(self) -> None:
+        """Show that what this process works on is alive, and find out what is its own no more."""
+        while True:
+            await asyncio.sleep(self._beat_s)
+            for (name, selection_id), job in list(self._jobs.items()):
+                if job.epoch == 0 or job.lost:
+                    continue
+                selections = self._tenants.of(name).selections
+                try:
+                    ours = await asyncio.to_thread(
+                        selections.renew, selection_id, epoch=job.epoch, progress=job.progress
+                    )
+                except NotFound:
+                    ours = False
+                except ZooError as error:
+                    _log.warning("no sign of life of selection %s: %s", selection_id, error.message)
+                    continue
+                if not ours:
+                    job.lost = True
+                    job.stop.set()
+
+    async def _look_out(self) -> None:
+        """Take up what waits while this process is idle, and what has lost its worker."""
+        while True:
+            try:
+                found = set()
+                for name in await asyncio.to_thread(self._tenants.names):
+                    tenant = self._tenants.of(name)
+                    for record, etag in await asyncio.to_thread(tenant.selections.unfinished):
+                        found.add((name, record.id))
+                        self._consider(tenant, record, etag)
+                self._seen = {key: seen for key, seen in self._seen.items() if key in found}
+            except ZooError as error:
+                _log.warning("cannot look for unfinished selections: %s", error.message)
+            await asyncio.sleep(self._beat_s)
+
+    def _consider(self, tenant: Tenant, record: SelectionRecord, etag: str) -> None:
+        key = (tenant.name, record.id)
+        now = time.monotonic()
+        if key in self._jobs or now - self._given_up.get(key, -_GIVEN_UP_S) < _GIVEN_UP_S:
+            return
+        seen, since = self._seen.get(key, ("", now))
+        if seen != etag:
+            self._seen[key] = (etag, now)
+            since = now
+        dead = now - since >= self._settings.lease_s
+        idle = len(self._jobs) < self._settings.concurrent_selections
+        if dead or (record.state is SelectionState.PENDING and idle):
+            self._seen.pop(key, None)
+            _log.info("taking up selection %s of %s (epoch %d)", record.id, tenant.name, record.epoch + 1)
+            self.submit(tenant, record.id, abandoned=etag if dead else None)
 
     async def cancel(self, tenant: Tenant, selection_id: str) -> SelectionRecord:
         """Cancel a selection; one that has ended stays as it is. Raises NotFound."""
@@ -139,12 +211,12 @@ class Runner:
             if (progress, record.state) != last:
                 last = (progress, record.state)
                 yield progress, record
-            if record.state.finished or record.state is SelectionState.AWAITING_LABELS:
+            if record.rests:
                 return
             if job is None and (tenant.name, selection_id) in self._given_up:
                 raise Unavailable(
                     "the store did not take the result of this selection",
-                    hint="It is taken up again when the server restarts; or start it again.",
+                    hint="It is taken up again later; or start it again.",
                 )
             wait = _LOOK_S if job is not None else _LOOK_STORE_S
             await asyncio.sleep(wait)
@@ -152,8 +224,7 @@ class Runner:
 
     async def _work(self) -> None:
         while True:
-            key = await self._queue.get()
-            name, selection_id = key
+            key = name, selection_id = await self._queue.get()
             job = self._jobs[key]
             try:
                 await asyncio.get_running_loop().run_in_executor(
@@ -162,9 +233,9 @@ class Runner:
             except NotFound:
                 _log.info("selection %s was deleted while it was worked on", selection_id)
             except ZooError as error:
-                # Its mark is still in the store: the next start takes it up again.
-                _log.error("selection %s is given up until the next start: %s", selection_id, error.message)
-                self._given_up.add(key)
+                # Its mark is still in the store: others take it up, or this process later.
+                _log.error("selection %s is given up for a while: %s", selection_id, error.message)
+                self._given_up[key] = time.monotonic()
             except Exception:  # noqa: BLE001  (a bug in one selection must not end the worker)
                 _log.exception("selection %s broke the runner's rules", selection_id)
             finally:
@@ -172,18 +243,21 @@ class Runner:
 
     def _run(self, tenant: Tenant, selection_id: str, job: _Job) -> None:
         """In a worker thread: run one selection and record how it ended."""
-        record = self._patiently(job, lambda: tenant.selections.start(selection_id))
-        if record.state.finished or record.state is SelectionState.AWAITING_LABELS:
+        record = self._patiently(
+            job, lambda: tenant.selections.claim(selection_id, worker=self._name, abandoned=job.abandoned)
+        )
+        if record is None:
             return
+        job.epoch = epoch = record.epoch
         try:
             if record.request.labelling is not None:
                 self._patiently(job, lambda: self._prepare_labelling(tenant, record, job))
-                self._patiently(job, lambda: tenant.selections.await_labels(selection_id))
+                self._patiently(job, lambda: tenant.selections.await_labels(selection_id, epoch=epoch))
                 return
             report = self._patiently(job, lambda: self._evaluate(tenant, record, job))
         except Cancelled:
-            if not self._closing:
-                tenant.selections.cancel(selection_id)
+            if self._closing:
+                tenant.selections.release(selection_id, epoch=epoch)
             return
         except ZooError as error:
             failure = error
@@ -191,9 +265,9 @@ class Runner:
             _log.exception("selection %s failed", selection_id)
             failure = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
         else:
-            self._patiently(job, lambda: tenant.selections.succeed(selection_id, report))
+            self._patiently(job, lambda: tenant.selections.succeed(selection_id, report, epoch=epoch))
             return
-        self._patiently(job, lambda: tenant.selections.fail(selection_id, failure))
+        self._patiently(job, lambda: tenant.selections.fail(selection_id, failure, epoch=epoch))
 
     def _patiently(self, job: _Job, action: Callable[[], T]) -> T:
         """Do something with the store, again after growing pauses while the store fails.
@@ -224,7 +298,7 @@ class Runner:
             profile=read_profile(self._catalog.profile_bytes(release)),
             signatures=self._catalog.signatures(release),
             examples=tenant.datasets.examples(state),
-            settings=settings_of(request, max_pixels=self._max_pixels),
+            settings=settings_of(request, max_pixels=self._settings.max_pixels),
             selections_served=tenant.selections.served(record, tenant.datasets.selections(request.dataset_id)),
             on_progress=lambda progress: setattr(job, "progress", progress),
             should_stop=job.stop.is_set,
@@ -239,5 +313,6 @@ class Runner:
 def _progress_of(record: SelectionRecord) -> ProgressUpdate:
     if record.state is SelectionState.AWAITING_LABELS:
         return ProgressUpdate(SelectionPhase.LABELLING)
-    phase = SelectionPhase.DONE if record.state.finished else SelectionPhase.QUEUED
-    return ProgressUpdate(phase)
+    if record.progress is not None:
+        return record.progress
+    return ProgressUpdate(SelectionPhase.DONE if record.state.finished else SelectionPhase.QUEUED)

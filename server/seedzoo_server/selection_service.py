@@ -53,6 +53,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         body = request.SerializeToString(deterministic=True)
         record = await asyncio.to_thread(self._tenant.selections.earlier, request.request_id, body)
         if record is None:
+            self._runner.check_room()
             record = await asyncio.to_thread(self._create, request, body)
             self._runner.submit(self._tenant, record.id)
         return _message(record)

@@ -34,6 +34,10 @@ class ServerSettings(BaseSettings):
         Path | None, Field(description="PEM file with the authority whose certificates clients must show (mutual TLS)")
     ] = None
     concurrent_selections: Annotated[int, Field(ge=1, description="selections evaluated at the same time")] = 1
+    max_queue: Annotated[int, Field(ge=1, description="most selections that wait on this server")] = 1000
+    lease_s: Annotated[
+        float, Field(ge=0.2, description="seconds without a sign of life after which another server takes over")
+    ] = 15.0
     max_item_bytes: Annotated[int, Field(ge=1, description="largest example in bytes")] = 32 << 20
     max_dataset_items: Annotated[int, Field(ge=1, description="most examples in a dataset")] = 1_000_000
     max_pixels: Annotated[int, Field(ge=1, description="largest image in pixels")] = DEFAULT_MAX_PIXELS

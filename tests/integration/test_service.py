@@ -57,7 +57,7 @@ def serving(store: ObjectStore, **settings: Any) -> Iterator[grpc.Channel]:
     ready, stopping = threading.Event(), threading.Event()
 
     async def run() -> None:
-        server = ZooServer(store, ServerSettings(**{"port": 0, "shutdown_grace_s": 0.5, **settings}))
+        server = ZooServer(store, ServerSettings(**{"port": 0, "shutdown_grace_s": 0.5, "lease_s": 1.0, **settings}))
         try:
             started.append(await server.start())
         except ZooError as error:
@@ -582,15 +582,17 @@ def test_restarted_server_takes_up_what_was_left(tmp_path: Path) -> None:
         dataset_id = upload(first, examples(first, 2))
         done = select(first, dataset_id)
     # What a killed server leaves: a running record and its mark.
-    record = Selections(ScopedStore(shared, "tenants/default")).get(done.id)
-    running = replace(record, state=SelectionState.RUNNING, report=None, ended="")
-    shared.put(selection_key(done.id), encode_json(running))
-    shared.put(queue_key(done.id), b"{}")
+    own = ScopedStore(shared, "tenants/default")
+    record = Selections(own).get(done.id)
+    running = replace(record, state=SelectionState.RUNNING, report=None, ended="", worker="dead")
+    own.put(selection_key(done.id), encode_json(running))
+    own.put(queue_key(done.id), b"{}")
     with serving(shared) as second:
         stub = selection_pb2_grpc.SelectionServiceStub(second)
         *_, last = stub.WatchSelection(selection_pb2.WatchSelectionRequest(selection_id=done.id), timeout=60)
         assert last.selection.state == SUCCEEDED
         assert last.selection.report.scores == done.report.scores
+        assert Selections(own).get(done.id).epoch == record.epoch + 1
         assert not list(shared.list("tenants/default/queue"))
 
 
@@ -683,8 +685,9 @@ def test_damaged_records_stop_nobody(tmp_path: Path) -> None:
     publish(shared, small_bundle(tmp_path / "other", name="other"))
     shared.put("families/other/aliases/stable.json", b"garbage")
     broken = "sel-" + "0" * 32
-    shared.put(selection_key(broken), b"garbage")
-    shared.put(queue_key(broken), b"{}")
+    own = ScopedStore(shared, "tenants/default")
+    own.put(selection_key(broken), b"garbage")
+    own.put(queue_key(broken), b"{}")
     with serving(shared) as opened:
         listed = catalog_pb2_grpc.CatalogServiceStub(opened).ListFamilies(catalog_pb2.ListFamiliesRequest())
         assert [family.name for family in listed.families] == ["mini"]

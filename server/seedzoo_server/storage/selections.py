@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import AlreadyExists, Conflict, IntegrityError, ItemsError, NotFound, ZooError
-from seedzoo.records import Evaluation, SelectionReport, SelectionState
+from seedzoo.records import Evaluation, ProgressUpdate, SelectionReport, SelectionState
 from seedzoo_server.public import public
 from seedzoo_server.storage.keys import (
     QUEUE,
@@ -92,6 +92,19 @@ class SelectionRecord:
     ended: str = ""
     failure: Failure | None = None
     report: SelectionReport | None = None
+    worker: str = ""
+    """Which server process works on it; empty while none does."""
+    epoch: int = 0
+    """Raised by every takeover: what a worker of an earlier epoch finds out does not count."""
+    beat: int = 0
+    """Raised by the worker every few seconds: a record that does not change has lost its worker."""
+    progress: ProgressUpdate | None = None
+    """As the worker last reported it."""
+
+    @property
+    def rests(self) -> bool:
+        """Whether no server has to work on it: it has ended, or waits for people."""
+        return self.state.finished or self.state is SelectionState.AWAITING_LABELS
 
 
 def _now() -> str:
@@ -166,27 +179,25 @@ class Selections:
                 _log.error("left out of the listing: %s", error.message)
         return sorted(found, key=lambda record: record.created, reverse=True)
 
-    def unfinished(self) -> list[str]:
-        """Identifiers of queued or running selections; marks that stand for nothing any more are swept."""
+    def unfinished(self) -> list[tuple[SelectionRecord, str]]:
+        """Queued and running selections with the etags of their records; marks that stand for nothing are swept."""
         waiting = []
         for info in self._store.list(QUEUE):
             selection_id = info.key.rpartition("/")[2]
             try:
-                state = self.get(selection_id).state
-                # It waits for people, not for a worker.
-                done = state.finished or state is SelectionState.AWAITING_LABELS
+                record, etag = self._get(selection_id)
             except IntegrityError as error:
                 _log.error("not taken up: %s", error.message)
                 continue
             except NotFound:
                 # The record may be about to be written; an old mark is that of a call which died before it did.
-                if datetime.now(UTC) - info.modified < _MARK_WITHOUT_RECORD:
-                    continue
-                done = True
-            if done:
+                if datetime.now(UTC) - info.modified >= _MARK_WITHOUT_RECORD:
+                    self._store.delete(info.key)
+                continue
+            if record.rests:
                 self._store.delete(info.key)
             else:
-                waiting.append(selection_id)
+                waiting.append((record, etag))
         return waiting
 
     def served(self, record: SelectionRecord, of_dataset: Iterable[str]) -> int:
@@ -206,34 +217,59 @@ class Selections:
                 asked.add(other.request)
         return len(asked)
 
-    def start(self, selection_id: str) -> SelectionRecord:
-        """Mark as running. A selection that has ended or awaits labels stays as it is."""
-        return self._change(
-            selection_id,
-            lambda record: (
-                record
-                if record.state is SelectionState.AWAITING_LABELS
-                else replace(record, state=SelectionState.RUNNING)
-            ),
-        )
+    def claim(self, selection_id: str, *, worker: str, abandoned: str | None = None) -> SelectionRecord | None:
+        """Take a selection to work on, under a new epoch.
 
-    def await_labels(self, selection_id: str) -> SelectionRecord:
+        Args:
+            selection_id: Which one.
+            worker: Who takes it.
+            abandoned: Etag of the record of a worker that was found dead; it is taken over if it is still that one.
+
+        Returns:
+            The record under which to work; None where there is nothing to do, or somebody else does it.
+        """
+        record, etag = self._get(selection_id)
+        free = record.state is SelectionState.PENDING or (record.state is SelectionState.RUNNING and etag == abandoned)
+        if not free:
+            return None
+        taken = replace(record, state=SelectionState.RUNNING, worker=worker, epoch=record.epoch + 1, beat=0)
+        try:
+            self._store.put(selection_key(selection_id), encode_json(taken), if_match=etag)
+        except Conflict:
+            return None  # somebody else was faster, or the dead one lives
+        return taken
+
+    def renew(self, selection_id: str, *, epoch: int, progress: ProgressUpdate) -> bool:
+        """Show that the worker of this epoch lives, and how far it is; False where the selection is its own no more."""
+        record = self._change(
+            selection_id, lambda record: replace(record, beat=record.beat + 1, progress=progress), epoch=epoch
+        )
+        return record.epoch == epoch and record.state is SelectionState.RUNNING
+
+    def release(self, selection_id: str, *, epoch: int) -> None:
+        """Hand a selection back: whoever is free takes it up."""
+        self._change(selection_id, lambda record: replace(record, state=SelectionState.PENDING, worker=""), epoch=epoch)
+
+    def await_labels(self, selection_id: str, *, epoch: int) -> SelectionRecord:
         """Everything is evaluated, the user's turn: no server takes it up. One that has ended stays as it is."""
-        record = self._change(selection_id, lambda record: replace(record, state=SelectionState.AWAITING_LABELS))
-        self._store.delete(queue_key(selection_id))
+        record = self._change(
+            selection_id, lambda record: replace(record, state=SelectionState.AWAITING_LABELS), epoch=epoch
+        )
+        if record.rests:
+            self._store.delete(queue_key(selection_id))
         return record
 
-    def succeed(self, selection_id: str, report: SelectionReport) -> SelectionRecord:
-        """Store the result, unless the selection has ended otherwise."""
-        return self._end(selection_id, state=SelectionState.SUCCEEDED, report=report)
+    def succeed(self, selection_id: str, report: SelectionReport, *, epoch: int | None = None) -> SelectionRecord:
+        """Store the result of this epoch (of any where None), unless the selection has ended otherwise."""
+        return self._end(selection_id, epoch=epoch, state=SelectionState.SUCCEEDED, report=report)
 
-    def fail(self, selection_id: str, error: ZooError) -> SelectionRecord:
-        """Store the failure, unless the selection has ended otherwise."""
-        return self._end(selection_id, state=SelectionState.FAILED, failure=Failure.of(error))
+    def fail(self, selection_id: str, error: ZooError, *, epoch: int) -> SelectionRecord:
+        """Store the failure of this epoch, unless the selection has ended otherwise."""
+        return self._end(selection_id, epoch=epoch, state=SelectionState.FAILED, failure=Failure.of(error))
 
     def cancel(self, selection_id: str) -> SelectionRecord:
-        """Mark as cancelled, unless the selection has ended."""
-        return self._end(selection_id, state=SelectionState.CANCELLED)
+        """Mark as cancelled, unless the selection has ended; whoever works on it finds out by its next beat."""
+        return self._end(selection_id, epoch=None, state=SelectionState.CANCELLED)
 
     def delete(self, selection_id: str) -> None:
         """Delete a selection's record and mark."""
@@ -244,21 +280,31 @@ class Selections:
         self,
         selection_id: str,
         *,
+        epoch: int | None,
         state: SelectionState,
         report: SelectionReport | None = None,
         failure: Failure | None = None,
     ) -> SelectionRecord:
         record = self._change(
             selection_id,
-            lambda record: replace(record, state=state, ended=_now(), report=report, failure=failure),
+            lambda record: replace(
+                record, state=state, ended=_now(), report=report, failure=failure, worker="", progress=None
+            ),
+            epoch=epoch,
         )
-        self._store.delete(queue_key(selection_id))
+        if record.state.finished:
+            self._store.delete(queue_key(selection_id))
         return record
 
-    def _change(self, selection_id: str, change: Callable[[SelectionRecord], SelectionRecord]) -> SelectionRecord:
+    def _change(
+        self, selection_id: str, change: Callable[[SelectionRecord], SelectionRecord], *, epoch: int | None
+    ) -> SelectionRecord:
+        """Change a record that has not ended; with an epoch, only while that epoch's worker works on it."""
         for _ in range(_ATTEMPTS):
             record, etag = self._get(selection_id)
             if record.state.finished:
+                return record
+            if epoch is not None and (record.epoch != epoch or record.state is not SelectionState.RUNNING):
                 return record
             changed = change(record)
             try:
