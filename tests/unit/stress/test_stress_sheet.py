@@ -28,6 +28,18 @@ def test_colour_and_the_whole_suite(shaped):
     assert sheet.mode == "RGB"
 
 
+def test_large_images_are_shrunk():
+    white = np.full((2, 300, 450, 3), 255, np.uint8)
+    sheet = contact_sheet(white, [get_condition("id"), get_condition("imagenet-c-contrast-1")])
+    assert sheet.height == 4 + 2 * (149 + 4)
+
+
+def test_the_published_suites(images):
+    for name in ("imagenet-c", "imagenet-c-extra", "cifar-c"):
+        sheet = contact_sheet(images[:2], suite(name))
+        assert sheet.height == 4 + 60 * len(suite(name))
+
+
 def test_nothing_to_show(images):
     with pytest.raises(DataError, match="at least one"):
         contact_sheet(images[:0], [get_condition("id")])

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from seedzoo.errors import AlreadyExists, NotFound
 from seedzoo.stress.condition import Condition, Examples, Kind
 from seedzoo.stress.corruptions import IMAGE_KINDS
+from seedzoo.stress.corruptions.imagenet_c import PUBLISHED_KINDS, PUBLISHED_SUITES
 from seedzoo.stress.draws import Draws
 from seedzoo.stress.suites import SUITES
 
@@ -94,8 +95,8 @@ def _identity(examples: Examples, draws: Draws) -> Examples:  # noqa: ARG001 - e
 
 ID = Kind(name="id", function=_identity, description="In distribution: the examples as they are")
 
-_REGISTRY = Registry(SUITES)
-for _kind in (ID, *IMAGE_KINDS):
+_REGISTRY = Registry({**SUITES, **PUBLISHED_SUITES})
+for _kind in (ID, *IMAGE_KINDS, *PUBLISHED_KINDS):
     _REGISTRY.register(_kind)
 
 register = _REGISTRY.register

@@ -15,6 +15,7 @@ __all__ = ["contact_sheet"]
 
 _PER_ROW = 10
 _CELL = 56  # pixels: enough to see a 28 x 28 image's blocks, and 50 rows still fit a screen when scrolled
+_LARGEST = 224  # pixels: larger images are shrunk, after the change
 _GAP = 4
 _TEXT = 14
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
@@ -24,7 +25,8 @@ def contact_sheet(examples: Images, conditions: Sequence[Condition]) -> Image.Im
     """Draw the first ten examples under each condition, with the condition's name beside them.
 
     Args:
-        examples: uint8 [n, height, width, 1 or 3]; small ones are enlarged by a whole factor.
+        examples: uint8 [n, height, width, 1 or 3]; small ones are enlarged by a whole factor, and ones
+            above 224 px shrunk.
         conditions: One row each, in this order; at least one.
 
     Returns:
@@ -39,7 +41,9 @@ def contact_sheet(examples: Images, conditions: Sequence[Condition]) -> Image.Im
     indices = np.arange(len(shown))
     rows = [condition.apply(shown, indices) for condition in conditions]
     factor = max(1, _CELL // max(shown.shape[1:3]))
-    high, wide = shown.shape[1] * factor + _GAP, shown.shape[2] * factor + _GAP
+    shrink = min(1.0, _LARGEST / max(shown.shape[1:3]))
+    height, width = (max(1, round(side * factor * shrink)) for side in shown.shape[1:3])
+    high, wide = height + _GAP, width + _GAP
 
     font = ImageFont.load_default(_TEXT)
     label = _GAP * 2 + max(int(font.getlength(condition.name)) for condition in conditions)
@@ -51,5 +55,8 @@ def contact_sheet(examples: Images, conditions: Sequence[Condition]) -> Image.Im
         for column, image in enumerate(images):
             colour = np.broadcast_to(image, (*image.shape[:2], 3))
             enlarged = np.ascontiguousarray(colour.repeat(factor, axis=0).repeat(factor, axis=1))
-            sheet.paste(Image.fromarray(enlarged), (label + column * wide, top))
+            picture = Image.fromarray(enlarged)
+            if shrink < 1:
+                picture = picture.resize((width, height), Image.Resampling.BOX)
+            sheet.paste(picture, (label + column * wide, top))
     return sheet

@@ -1,7 +1,8 @@
 """Which conditions each suite holds: data only.
 
 A suite lists kinds with the severities that it uses, in the order of its profile's rows; an empty tuple
-stands for a kind that has no degrees.
+stands for a kind that has no degrees. The suites of the published corruptions (`imagenet-c` and others) are made
+from their tables, in `seedzoo.stress.corruptions.imagenet_c`.
 """
 
 from __future__ import annotations

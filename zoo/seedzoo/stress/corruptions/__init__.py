@@ -1,4 +1,7 @@
-"""The image corruptions, one module per group; `IMAGE_KINDS` lists all of them."""
+"""The image corruptions, one module per group; `IMAGE_KINDS` lists those of our own suite.
+
+The package `imagenet_c` holds the published ones.
+"""
 
 from __future__ import annotations
 

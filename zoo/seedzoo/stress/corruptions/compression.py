@@ -11,7 +11,7 @@ from seedzoo.stress.condition import Kind
 from seedzoo.stress.corruptions.images import Images, image_corruption
 from seedzoo.stress.draws import Draws
 
-__all__ = ["KINDS", "jpeg", "jpeg_round_trip"]
+__all__ = ["KINDS", "as_picture", "jpeg", "jpeg_round_trip"]
 
 
 @image_corruption
@@ -31,11 +31,18 @@ def jpeg_round_trip(images: Images, quality: int) -> Images:
     result = np.empty_like(images)
     for image, read in zip(images, result, strict=True):
         stored = io.BytesIO()
-        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(stored, "JPEG", quality=quality)
+        as_picture(image).save(stored, "JPEG", quality=quality)
         stored.seek(0)
-        with Image.open(stored) as picture:
+        with Image.open(stored, formats=("JPEG",)) as picture:
             read[:] = np.asarray(picture).reshape(image.shape)
     return result
+
+
+def as_picture(image: Images) -> Image.Image:
+    """A Pillow picture of uint8 [height, width, 1 or 3]; unlike `Image.fromarray` it copies at most once."""
+    height, width, channels = image.shape
+    mode = "L" if channels == 1 else "RGB"
+    return Image.frombuffer(mode, (width, height), np.ascontiguousarray(image), "raw", mode, 0, 1)
 
 
 KINDS = (

@@ -24,6 +24,7 @@ __all__ = [
     "background_colour",
     "bilinear_weights",
     "box_weights",
+    "check_images",
     "image_corruption",
     "sample_bilinear",
     "separable",
@@ -50,13 +51,14 @@ def image_corruption(
 
     @functools.wraps(function)
     def checked(images: Images, draws: Draws, *args: P.args, **kwargs: P.kwargs) -> Images:
-        _check_images(images)
+        check_images(images)
         return as_uint8(function(images, draws, *args, **kwargs))
 
     return cast("Callable[Concatenate[Images, Draws, P], Images]", checked)
 
 
-def _check_images(images: NDArray[Any]) -> None:
+def check_images(images: NDArray[Any]) -> None:
+    """Refuse what is not uint8 [n, height, width, 1 or 3] with sides of at least 8, by a `DataError`."""
     if images.dtype != np.uint8:
         raise DataError(f"image conditions need uint8 images, not {images.dtype}", hint="Scale them to 0..255.")
     if images.ndim != 4 or images.shape[3] not in (1, 3):
