@@ -30,8 +30,14 @@ zoo: $(VENV)/.test
 	rm -rf zoo/seedzoo/starter/fashion-cnn
 	cp -r build/fashion-cnn/bundle zoo/seedzoo/starter/fashion-cnn
 
+# Hours, not minutes; each script has --quick.
 bench: $(VENV)/.test
+	$(PIP) --group bench
+	OMP_NUM_THREADS=1 $(BIN)/python bench/seed_tasks.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/coverage.py --out docs/coverage.json --docs docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/prior.py --docs docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/race.py --docs docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/few_labels.py --docs docs/statistics.md
 
 plots: $(VENV)/.test
 	$(BIN)/python tools/plot_spread.py

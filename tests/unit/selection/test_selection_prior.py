@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,8 +40,36 @@ class TestFit:
         # Without signature differences all deviations are residuals: +-.1 twice; R R' / (K v) = [[1, -1], [-1, 1]].
         prior = fit_prior([[0.6, 0.8], [0.4, 0.6]], np.full((2, 2, 2), 0.5))
         assert prior.slopes.tolist() == [0, 0]
-        assert prior.covariance == pytest.approx(np.array([[1.0, -0.5], [-0.5, 1.0]]))
+        assert prior.covariance == pytest.approx(np.array([[1.0, -0.2], [-0.2, 1.0]]))
         assert prior.residual_sd == pytest.approx(0.1)
+
+    def test_own_slopes_by_hand(self) -> None:
+        # COT deviates by +-.1 both times, accuracy by +-.05 and then by -+.05: each is foretold the wrong way round.
+        signatures = np.full((2, 2, 2), 0.5)
+        signatures[0, :, 0], signatures[1, :, 0] = 0.6, 0.4
+        prior = fit_prior([[0.55, 0.45], [0.45, 0.55]], signatures)
+        held = 0.005 / 0.012**2
+        own = (4 - held) / (4 + held)
+        assert prior.own_slopes == pytest.approx([own, own])
+        strays = 2 * (0.05 + own * 0.05) ** 2
+        assert prior.own_spreads == pytest.approx([np.sqrt(0.012**2 + strays)] * 2)
+
+    def test_own_slopes_of_a_faithful_profile_are_1(self) -> None:
+        prior = fit_prior(*profile(0, 6, 5))
+        assert prior.own_slopes == pytest.approx(np.ones(5))
+        assert prior.own_spreads == pytest.approx(np.full(5, 0.012 / np.sqrt(5)))
+
+    def test_a_single_condition_leaves_the_weak_prior(self) -> None:
+        prior = fit_prior(*profile(0, 6, 1))
+        assert prior.own_slopes.size == prior.own_spreads.size == 0
+
+    def test_few_variants_stay_near_the_weak_prior(self) -> None:
+        # Two variants: one deviation is fitted by one slope without rest, which must not pass for certainty.
+        accuracies, signatures = profile(3, 2, 4, noise=0.001)
+        signatures = 0.5 + (signatures - 0.5) / 100
+        prior = fit_prior(0.7 + (accuracies - 0.7) / 100, signatures)
+        assert prior.own_slopes == pytest.approx(np.ones(4), abs=0.05)
+        assert prior.own_spreads == pytest.approx(np.full(4, 0.012), rel=0.05)
 
     def test_one_variant(self) -> None:
         prior = fit_prior([[0.5]], [[[0.5, 0.5]]])
@@ -80,6 +110,52 @@ class TestPosterior:
         expected = (weight * theta).sum() / weight.sum() / np.sqrt(2)
         assert posterior_deviations(means, noise, signatures, TWO) == pytest.approx([expected, -expected], rel=1e-4)
 
+    def test_numerically_with_conditions(self) -> None:
+        own, spreads = np.array([0.9, -0.2]), np.array([0.004, 0.01])
+        prior = replace(TWO, own_slopes=own, own_spreads=spreads)
+        signatures, means, noise = [[0.56, 0.5], [0.5, 0.5]], np.array([0.70, 0.72]), 0.015**2
+        m, d = 0.06 / np.sqrt(2), -0.02 / np.sqrt(2)
+        slope = np.linspace(-3, 5, 1601)[:, None]
+        log_tau = np.linspace(np.log(0.012) - 4, np.log(0.012) + 4, 1601)
+        tau2 = np.exp(2 * log_tau)
+        density = np.zeros((slope.size, log_tau.size))
+        for mean, sd, centre, spread in (
+            (0.9, 0.3, np.log(2.5 * 0.004), 0.5),
+            (-0.2, 0.3, np.log(2.5 * 0.01), 0.5),
+            (1.0, 0.5, np.log(0.012), 1.0),
+        ):
+            exponent = ((slope - mean) / sd) ** 2 + ((log_tau - centre) / spread) ** 2
+            density += np.exp(-0.5 * exponent) / (sd * spread)
+        total = tau2 + noise
+        weight = density * np.exp(-0.5 * (d - slope * m) ** 2 / total) / np.sqrt(total)
+        theta = slope * m + tau2 / total * (d - slope * m)
+        expected = (weight * theta).sum() / weight.sum() / np.sqrt(2)
+        assert posterior_deviations(means, noise, signatures, prior) == pytest.approx([expected, -expected], rel=1e-4)
+
+    def test_conditions_under_which_outputs_misled_let_labels_contradict(self) -> None:
+        rng = np.random.default_rng(5)
+        m, k, noise = 30, 12, 0.02**2
+        accuracies, signatures = profile(6, m, k, noise=0.004)
+        misled = accuracies.copy()
+        # A third of the conditions, where the variants fare as if the outputs had said nothing.
+        misled[:, ::3] = 0.7 + 0.02 * rng.standard_normal((m, k // 3))
+        trusting, wary = fit_prior(accuracies, signatures), fit_prior(misled, signatures)
+        assert wary.own_slopes[::3].max() < 0.5 < trusting.own_slopes.min()
+        here = rng.uniform(0.4, 0.6, (m, 2))
+        errors = []
+        for prior in (trusting, wary):
+            rng = np.random.default_rng(7)
+            truth = 0.02 * rng.standard_normal(m)
+            means = 0.7 + truth + np.sqrt(noise) * rng.standard_normal(m)
+            errors.append(np.square(posterior_deviations(means, noise, here, prior) - truth + truth.mean()).mean())
+        assert errors[1] < 0.9 * errors[0]
+
+    def test_deterministic(self) -> None:
+        prior = fit_prior(*profile(0, 6, 5, noise=0.01))
+        means, signatures = np.linspace(0.6, 0.7, 6), np.random.default_rng(0).random((6, 2))
+        one, other = (posterior_deviations(means, 0.001, signatures, prior) for _ in range(2))
+        assert one.tolist() == other.tolist()
+
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 10_000), st.integers(1, 12), st.floats(0, 1))
     def test_finite_centred_and_equivariant(self, seed: int, m: int, noise: float) -> None:
@@ -90,9 +166,7 @@ class TestPosterior:
         assert np.isfinite(found).all()
         assert found.sum() == pytest.approx(0, abs=1e-9)
         order = rng.permutation(m)
-        turned = Prior(
-            slopes=prior.slopes, covariance=prior.covariance[np.ix_(order, order)], residual_sd=0.0, conditions=4
-        )
+        turned = replace(prior, covariance=prior.covariance[np.ix_(order, order)])
         again = posterior_deviations(means[order], noise, signatures[order], turned)
         assert again == pytest.approx(found[order], abs=1e-7)
         assert posterior_deviations(means * 0.5 + 0.25, noise, signatures + 0.1, prior) == pytest.approx(
