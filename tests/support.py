@@ -17,6 +17,7 @@ from PIL import Image
 from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, SIGNATURES_FILE, Bundle, open_bundle
 from seedzoo.catalog.codec import encode_json
 from seedzoo.engine import Examples, SelectionSettings, run_selection
+from seedzoo.engine.predictions import PredictionStore
 from seedzoo.records import Family, ProgressUpdate, Release, SelectionReport, Variant
 from seedzoo.starter import starter_bundle
 from seedzoo.stress.signature_table import read_signature_table, signature_table_bytes
@@ -112,6 +113,7 @@ class Engine:
         settings: SelectionSettings,
         *,
         signatures: bool = True,
+        predictions: PredictionStore | None = None,
         on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     ) -> SelectionReport:
         folder = self.bundle.folder
@@ -126,6 +128,7 @@ class Engine:
             examples=examples,
             settings=settings,
             selections_served=1,
+            predictions=predictions,
             on_progress=on_progress,
         )
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import grpc
 
+from seedzoo.errors import RequestError
+
 __all__ = ["Bearer"]
 
 
@@ -29,10 +31,24 @@ class Bearer(
     """Sends an access token with every call.
 
     gRPC's own call credentials refuse every connection without TLS, also one that does not leave this machine.
+
+    Args:
+        token: Its text; blanks and line ends around it do not count.
+
+    Raises:
+        RequestError: No access token looks like that.
     """
 
     def __init__(self, token: str) -> None:
-        self._header = ("authorization", f"Bearer {token}")
+        text = token.strip()
+        # What gRPC cannot send it would show in full in its own error.
+        if not text or not all("!" <= char <= "~" for char in text):
+            raise RequestError(
+                "the access token is empty or has blanks or characters that no token has",
+                hint="Set SEEDZOO_TOKEN to what `zoo token create` printed, and nothing else.",
+                field="token",
+            )
+        self._header = ("authorization", f"Bearer {text}")
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """With the token."""

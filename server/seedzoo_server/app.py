@@ -28,9 +28,12 @@ from seedzoo_server.catalog_service import CatalogServicer
 from seedzoo_server.dataset_service import DatasetServicer
 from seedzoo_server.identity import ANYBODY, Identity
 from seedzoo_server.labelling_service import Labelling
+from seedzoo_server.metrics import Metrics, serve_metrics
+from seedzoo_server.quotas import Quota
 from seedzoo_server.runner import Runner
 from seedzoo_server.selection_service import SelectionServicer
 from seedzoo_server.settings import ServerSettings, is_loopback
+from seedzoo_server.sweeper import Sweeper, keep_sweeping
 from seedzoo_server.tenants import Tenants
 from seedzoo_server.tls import tls_credentials
 from seedzoo_server.tokens import Tokens
@@ -73,11 +76,24 @@ class ZooServer:
         self._store = store
         self._settings = settings
         catalog = Catalog(store)
-        tenants = Tenants(store, max_items=settings.max_dataset_items, max_item_bytes=settings.max_item_bytes)
+        tenants = Tenants(
+            store,
+            max_items=settings.max_dataset_items,
+            max_item_bytes=settings.max_item_bytes,
+            default_quota=Quota(
+                max_bytes=settings.tenant_max_bytes,
+                max_datasets=settings.tenant_max_datasets,
+                max_items=settings.tenant_max_items,
+            ),
+        )
+        self._sweeper = Sweeper(tenants, store, dataset_days=settings.dataset_days)
         labelling = Labelling(catalog=catalog, max_pixels=settings.max_pixels)
-        self._runner = Runner(catalog=catalog, tenants=tenants, labelling=labelling, settings=settings)
+        self._metrics = Metrics()
+        self._runner = Runner(
+            catalog=catalog, tenants=tenants, labelling=labelling, settings=settings, metrics=self._metrics
+        )
         identify = _token_required(Tokens(store)) if settings.auth == "tokens" else _anybody
-        self._server = grpc.aio.server(interceptors=[Border(identify)], options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[Border(identify, self._metrics)], options=_OPTIONS)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogServicer(catalog, url_expires_s=settings.url_expires_s), self._server
         )
@@ -86,6 +102,10 @@ class ZooServer:
             SelectionServicer(catalog, tenants, self._runner, labelling), self._server
         )
         self._watch: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._stop_metrics: Callable[[], None] = lambda: None
+        self.metrics_port: int | None = None
+        """Where metrics are served, once the server has started."""
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -118,10 +138,13 @@ class ZooServer:
             )
         except RuntimeError as error:
             raise _port_taken(host, port) from error
+        if self._settings.metrics_port is not None:
+            self.metrics_port, self._stop_metrics = serve_metrics(self._metrics, host, self._settings.metrics_port)
         await self._server.start()
         await self._runner.start()
         await self._report_health(serving=True)
         self._watch = asyncio.create_task(self._watch_store())
+        self._sweeping = asyncio.create_task(keep_sweeping(self._sweeper))
         return bound
 
     async def _watch_store(self) -> None:
@@ -142,17 +165,21 @@ class ZooServer:
                 await self._report_health(serving=serving)
 
     async def _report_health(self, *, serving: bool) -> None:
+        self._metrics.serving(reachable=serving)
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *_SERVICES):
             await self._health.set(service, status)
 
     async def stop(self) -> None:
         """Let running calls finish for a while; unfinished selections are taken up at the next start."""
-        if self._watch is not None:
-            self._watch.cancel()
+        self._sweeper.stop()
+        for task in (self._watch, self._sweeping):
+            if task is not None:
+                task.cancel()
         await self._health.enter_graceful_shutdown()
         await self._runner.close()
         await self._server.stop(self._settings.shutdown_grace_s)
+        await asyncio.to_thread(self._stop_metrics)
 
 
 def _anybody(_token: str | None) -> Identity:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -17,6 +19,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from seedzoo import errors
 from seedzoo_server.identity import Identity, check_role, set_caller
+from seedzoo_server.logs import new_call
+from seedzoo_server.metrics import Metrics
 from seedzoo_server.public import public
 
 __all__ = ["Border", "status_of"]
@@ -25,6 +29,11 @@ _log = logging.getLogger(__name__)
 
 _DOMAIN = "seedzoo"
 _DETAILS_KEY = "grpc-status-details-bin"
+# Clients take 8 KiB of metadata, in which a message travels three times, once with each byte written as three.
+_MESSAGE_BYTES = 1000
+_HINT_BYTES = 800
+# What a store says of a single object, which no caller ever names: it holds keys and the store's address.
+_OF_OBJECTS = frozenset({"OBJECT_NOT_FOUND", "PRECONDITION_FAILED", "KEY_INVALID", "RANGE_INVALID"})
 
 # The first class that an error is an instance of decides.
 _CODES: tuple[tuple[type[errors.ZooError], grpc.StatusCode], ...] = (
@@ -44,16 +53,20 @@ _CODES: tuple[tuple[type[errors.ZooError], grpc.StatusCode], ...] = (
 
 
 def status_of(error: errors.ZooError) -> tuple[grpc.StatusCode, status_pb2.Status]:
-    """The code and the detailed status (ErrorInfo, and BadRequest where a field is at fault) of an error."""
+    """The code and the detailed status (ErrorInfo, and BadRequest where a field is at fault) of an error.
+
+    Texts that would not fit into the metadata of an answer are cut.
+    """
     code = next(code for kind, code in _CODES if isinstance(error, kind))
+    message, hint = _cut(error.message, _MESSAGE_BYTES), _cut(error.hint, _HINT_BYTES)
     info = error_details_pb2.ErrorInfo(
-        reason=error.reason, domain=_DOMAIN, metadata={"kind": type(error).__name__, "hint": error.hint}
+        reason=error.reason, domain=_DOMAIN, metadata={"kind": type(error).__name__, "hint": hint}
     )
     details: list[Any] = [info]
     if error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=error.message)
+    status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message)
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -61,16 +74,28 @@ def status_of(error: errors.ZooError) -> tuple[grpc.StatusCode, status_pb2.Statu
     return code, status
 
 
+def _cut(text: str, size: int) -> str:
+    """The text, or as much of its beginning as takes ``size`` bytes."""
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= size else encoded[: size - 3].decode(errors="ignore") + "…"
+
+
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
     if isinstance(error, errors.ZooError):
-        shown = public(error)
+        shown = _about_the_call(public(error))
         if shown is not error or isinstance(error, errors.IntegrityError):
             _log.error("%s: %s", method, error.message)
         code, status = status_of(shown)
-        await context.abort(code, shown.message, ((_DETAILS_KEY, status.SerializeToString()),))
+        await context.abort(code, status.message, ((_DETAILS_KEY, status.SerializeToString()),))
     # What went wrong inside is for the operator's log, not for whoever called.
     _log.exception("%s failed", method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
+
+
+def _about_the_call(error: errors.ZooError) -> errors.ZooError:
+    if error.reason not in _OF_OBJECTS:
+        return error
+    return errors.Conflict("what this call needs was changed or deleted in the same moment", hint="Try again.")
 
 
 class Border(grpc.aio.ServerInterceptor):
@@ -78,10 +103,12 @@ class Border(grpc.aio.ServerInterceptor):
 
     Args:
         identify: Who a token stands for (None: the call has none); raises ZooError. Runs in a thread.
+        metrics: Counts calls.
     """
 
-    def __init__(self, identify: Callable[[str | None], Identity]) -> None:
+    def __init__(self, identify: Callable[[str | None], Identity], metrics: Metrics) -> None:
         self._identify = identify
+        self._metrics = metrics
 
     async def intercept_service(
         self,
@@ -104,21 +131,36 @@ class Border(grpc.aio.ServerInterceptor):
             return grpc.stream_unary_rpc_method_handler(self._single(handler.stream_unary, method), **coders)
         return grpc.unary_stream_rpc_method_handler(self._many(handler.unary_stream, method), **coders)
 
-    async def _admit(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
-        identity = await asyncio.to_thread(self._identify, _bearer(context))
-        check_role(identity, method)
-        set_caller(identity)
+    @asynccontextmanager
+    async def _served(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> AsyncIterator[None]:
+        """Around a call: who calls, what becomes of exceptions, and what is counted and logged of it."""
+        new_call(_metadata(context, "x-request-id"))
+        started = time.perf_counter()
+        code = grpc.StatusCode.CANCELLED  # stays where the call is torn down
+        tenant = ""
+        try:
+            identity = await asyncio.to_thread(self._identify, _bearer(context))
+            tenant = identity.tenant
+            check_role(identity, method)
+            set_caller(identity)
+            yield
+            code = grpc.StatusCode.OK
+        except Exception as error:  # noqa: BLE001  (the border: everything becomes a status)
+            code = _code_of(error)
+            await _abort(context, error, method)
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.call_ended(method, code.name, seconds)
+            facts = {"method": method, "code": code.name, "seconds": round(seconds, 4), "tenant": tenant}
+            _log.info("%s %s in %.3f s", method, code.name, seconds, extra={"facts": facts})
 
     def _single(self, inner: Any, method: str) -> Any:
         """For calls with one response."""
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            try:
-                await self._admit(context, method)
+            async with self._served(context, method):
                 streamed = hasattr(request, "__aiter__")
                 return await inner(_checked_stream(request) if streamed else _checked(request), context)
-            except Exception as error:  # noqa: BLE001  (the border: everything becomes a status)
-                await _abort(context, error, method)
 
         return call
 
@@ -126,14 +168,20 @@ class Border(grpc.aio.ServerInterceptor):
         """For calls with a stream of responses."""
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            try:
-                await self._admit(context, method)
+            async with self._served(context, method):
                 async for message in inner(_checked(request), context):
                     yield message
-            except Exception as error:  # noqa: BLE001  (as above)
-                await _abort(context, error, method)
 
         return call
+
+
+def _code_of(error: Exception) -> grpc.StatusCode:
+    return status_of(error)[0] if isinstance(error, errors.ZooError) else grpc.StatusCode.INTERNAL
+
+
+def _metadata(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str | None:
+    found = next((value for key, value in context.invocation_metadata() or () if key == name), None)
+    return found if isinstance(found, str) else None
 
 
 def _bearer(context: grpc.aio.ServicerContext[Any, Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import warnings
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from seedzoo.starter import starter_bundle
 from seedzoo_server.app import ZooServer, check_address
 from seedzoo_server.demo import run_demo
 from seedzoo_server.embedded_s3 import EmbeddedS3
+from seedzoo_server.logs import configure_logging
 from seedzoo_server.settings import ServerSettings
 from seedzoo_server.tls import tls_credentials
 
@@ -45,14 +45,16 @@ _LOOK_S = 1.0
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM file: certificate chain, for TLS.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file: its private key.")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM file: authority of clients' certificates.")
+@click.option("--metrics-port", type=int, help="Serve Prometheus metrics on this port.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log.  [default: text]")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level logged.  [default: info]"
+)
 @click.option("--dev", is_flag=True, help="Start an S3 server of its own and publish the starter family there.")
 @click.option("--dev-dir", type=click.Path(path_type=Path), help="Where --dev keeps its data.")
 def serve(dev: bool, dev_dir: Path | None, **flags: Any) -> None:
     """Serve a store's families and choose variants for users' data. Ctrl-C stops it; nothing is lost."""
     console = Console.current()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("botocore", "boto3", "urllib3", "s3transfer"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         settings = ServerSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
@@ -65,6 +67,7 @@ def serve(dev: bool, dev_dir: Path | None, **flags: Any) -> None:
             hint="zoo serve --store s3://bucket/prefix, or zoo serve --dev to try it out.",
             field="store",
         )
+    configure_logging(settings.log_format, settings.log_level)
     check_address(settings)
     tls_credentials(settings)
     # Images that Pillow finds suspiciously large are refused by our own, lower limit.

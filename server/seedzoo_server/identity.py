@@ -1,4 +1,4 @@
-"""Who calls: the tenant and role behind a call, and which role each call needs."""
+"""Who calls: tenants and roles, which of them is behind a call, and which role each call needs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,25 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
 
-from seedzoo.errors import PermissionDenied
+from seedzoo.catalog.names import check_name
+from seedzoo.errors import PermissionDenied, RequestError
 
-__all__ = ["ANYBODY", "DEFAULT_TENANT", "Identity", "Role", "caller", "check_role", "known_role", "set_caller"]
+__all__ = [
+    "ANYBODY",
+    "DEFAULT_TENANT",
+    "TENANTS",
+    "Identity",
+    "Role",
+    "caller",
+    "check_role",
+    "check_tenant",
+    "known_role",
+    "set_caller",
+]
 
 DEFAULT_TENANT = "default"
+TENANTS = "tenants"
+"""Folder of the store that holds a folder for each tenant."""
 
 
 class Role(IntEnum):
@@ -43,6 +57,16 @@ _NEEDED = {
     "seedzoo.v1.SelectionService": Role.SELECTOR,
 }
 _caller: ContextVar[Identity] = ContextVar("seedzoo_caller")
+
+
+def check_tenant(name: str) -> str:
+    """Return a tenant's name. Raises RequestError for what is no name or has capitals.
+
+    A store on a file system that takes ``Acme`` and ``acme`` for the same would give one tenant the other's data.
+    """
+    if check_name(name, "tenant") != name.lower():
+        raise RequestError(f"the tenant {name!r} must be in lower case", field="tenant")
+    return name
 
 
 def known_role(name: str) -> Role | None:

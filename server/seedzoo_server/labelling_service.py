@@ -96,6 +96,7 @@ class Labelling:
             examples=tenant.datasets.examples(state),
             audit=wanted.audit,
             max_pixels=self._max_pixels,
+            predictions=tenant.datasets.predictions(request.dataset_id, release.id),
             on_progress=on_progress,
             should_stop=should_stop,
         )

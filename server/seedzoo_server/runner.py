@@ -36,6 +36,7 @@ from seedzoo.stress.table import read_profile
 from seedzoo_server.asked import settings_of
 from seedzoo_server.fair_queue import FairQueue
 from seedzoo_server.labelling_service import Labelling
+from seedzoo_server.metrics import Metrics
 from seedzoo_server.settings import ServerSettings
 from seedzoo_server.storage.selections import SelectionRecord
 from seedzoo_server.tenants import Tenant, Tenants
@@ -79,9 +80,12 @@ class Runner:
         tenants: Whose examples and records.
         labelling: Prepares selections that ask for labels.
         settings: Workers, lease and limits.
+        metrics: Counts selections and failures of the store.
     """
 
-    def __init__(self, *, catalog: Catalog, tenants: Tenants, labelling: Labelling, settings: ServerSettings) -> None:
+    def __init__(
+        self, *, catalog: Catalog, tenants: Tenants, labelling: Labelling, settings: ServerSettings, metrics: Metrics
+    ) -> None:
         self._catalog = catalog
         self._tenants = tenants
         self._labelling = labelling
@@ -91,6 +95,8 @@ class Runner:
         # Threads of its own: a selection must not take those that calls need for the store.
         self._threads = ThreadPoolExecutor(settings.concurrent_selections, thread_name_prefix="seedzoo-selection")
         self._queue = FairQueue()
+        self._metrics = metrics
+        metrics.watch_queue(self._queue.__len__)
         self._given_up: dict[_Key, float] = {}
         self._seen: dict[_Key, tuple[str, float]] = {}
         self._jobs: dict[_Key, _Job] = {}
@@ -253,11 +259,13 @@ class Runner:
             if record.request.labelling is not None:
                 self._patiently(job, lambda: self._prepare_labelling(tenant, record, job))
                 self._patiently(job, lambda: tenant.selections.await_labels(selection_id, epoch=epoch))
+                self._metrics.selection_ended("awaiting_labels")
                 return
             report = self._patiently(job, lambda: self._evaluate(tenant, record, job))
         except Cancelled:
             if self._closing:
                 tenant.selections.release(selection_id, epoch=epoch)
+            self._metrics.selection_ended("stopped")
             return
         except ZooError as error:
             failure = error
@@ -266,8 +274,10 @@ class Runner:
             failure = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
         else:
             self._patiently(job, lambda: tenant.selections.succeed(selection_id, report, epoch=epoch))
+            self._metrics.selection_ended("succeeded", report)
             return
         self._patiently(job, lambda: tenant.selections.fail(selection_id, failure, epoch=epoch))
+        self._metrics.selection_ended("failed")
 
     def _patiently(self, job: _Job, action: Callable[[], T]) -> T:
         """Do something with the store, again after growing pauses while the store fails.
@@ -280,6 +290,7 @@ class Runner:
             try:
                 return action()
             except (StoreError, LocalFailure) as error:
+                self._metrics.store_failed()
                 _log.warning("trying again in %g s: %s", pause, error.message)
             if job.stop.wait(pause):
                 raise Cancelled("stopped while the store was away")
@@ -300,6 +311,7 @@ class Runner:
             examples=tenant.datasets.examples(state),
             settings=settings_of(request, max_pixels=self._settings.max_pixels),
             selections_served=tenant.selections.served(record, tenant.datasets.selections(request.dataset_id)),
+            predictions=tenant.datasets.predictions(request.dataset_id, release.id),
             on_progress=lambda progress: setattr(job, "progress", progress),
             should_stop=job.stop.is_set,
         )

@@ -21,6 +21,7 @@ from seedzoo_server.identity import caller
 from seedzoo_server.labelling_service import Labelling, labelling_request
 from seedzoo_server.paging import page_of
 from seedzoo_server.runner import Runner
+from seedzoo_server.storage.keys import derived_id
 from seedzoo_server.storage.selections import SelectionRecord
 from seedzoo_server.tenants import Tenant, Tenants
 
@@ -83,9 +84,9 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
             check_selection(settings_of(asked), family, self._tenant.datasets.examples(state), conditions)
         else:
             settings_of(asked).check(len(family.task.classes))
-        record = self._tenant.selections.create(request.request_id, body, asked)
-        self._tenant.datasets.mark_selection(request.dataset_id, record.id)
-        return record
+        # The mark comes first: a deletion of the dataset that happens now finds the selection by it.
+        self._tenant.datasets.mark_selection(request.dataset_id, derived_id("sel", request.request_id))
+        return self._tenant.selections.create(request.request_id, body, asked)
 
     async def WatchSelection(
         self, request: selection_pb2.WatchSelectionRequest, context: Context

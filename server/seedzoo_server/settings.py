@@ -34,12 +34,31 @@ class ServerSettings(BaseSettings):
         Path | None, Field(description="PEM file with the authority whose certificates clients must show (mutual TLS)")
     ] = None
     concurrent_selections: Annotated[int, Field(ge=1, description="selections evaluated at the same time")] = 1
+    metrics_port: Annotated[
+        int | None, Field(ge=0, le=65535, description="port of Prometheus metrics over HTTP; none where unset")
+    ] = None
+    log_format: Annotated[Literal["text", "json"], Field(description="form of the log lines on stderr")] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="least level that is logged")
+    ] = "info"
     max_queue: Annotated[int, Field(ge=1, description="most selections that wait on this server")] = 1000
     lease_s: Annotated[
         float, Field(ge=0.2, description="seconds without a sign of life after which another server takes over")
     ] = 15.0
     max_item_bytes: Annotated[int, Field(ge=1, description="largest example in bytes")] = 32 << 20
     max_dataset_items: Annotated[int, Field(ge=1, description="most examples in a dataset")] = 1_000_000
+    dataset_days: Annotated[
+        int, Field(ge=0, description="days until a dataset expires that nobody uses; 0 for never")
+    ] = 7
+    tenant_max_bytes: Annotated[
+        int, Field(ge=0, description="most bytes of a tenant without quota of its own; 0 for no limit")
+    ] = 100 << 30
+    tenant_max_datasets: Annotated[int, Field(ge=0, description="most datasets of such a tenant; 0 for no limit")] = (
+        1_000
+    )
+    tenant_max_items: Annotated[int, Field(ge=0, description="most items of such a tenant; 0 for no limit")] = (
+        10_000_000
+    )
     max_pixels: Annotated[int, Field(ge=1, description="largest image in pixels")] = DEFAULT_MAX_PIXELS
     url_expires_s: Annotated[int, Field(ge=1, description="life of a presigned download URL in seconds")] = 900
     shutdown_grace_s: Annotated[float, Field(ge=0, description="seconds that running calls get at shutdown")] = 5.0

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass
 
-from seedzoo.catalog.names import check_name
 from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import RequestError
+from seedzoo_server.identity import TENANTS, check_tenant
+from seedzoo_server.quotas import Quota, QuotaGuard
 from seedzoo_server.storage.datasets import Datasets
 from seedzoo_server.storage.labelling import Labellings
 from seedzoo_server.storage.selections import Selections
 
 __all__ = ["TENANTS", "Tenant", "Tenants", "check_tenant"]
 
-TENANTS = "tenants"
-"""Folder of the store."""
-
-
-def check_tenant(name: str) -> str:
-    """Return a tenant's name. Raises RequestError for what is no name or has capitals.
-
-    A store on a file system that takes ``Acme`` and ``acme`` for the same would give one tenant the other's data.
-    """
-    if check_name(name, "tenant") != name.lower():
-        raise RequestError(f"the tenant {name!r} must be in lower case", field="tenant")
-    return name
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +25,8 @@ class Tenant:
     """One tenant's data."""
 
     name: str
+    store: ObjectStore
+    """Its folder."""
     datasets: Datasets
     selections: Selections
     labellings: Labellings
@@ -46,12 +39,16 @@ class Tenants:
         store: The whole store.
         max_items: Most items of a dataset.
         max_item_bytes: Largest item.
+        default_quota: What tenants may keep who have no quota of their own; no limit when omitted.
     """
 
-    def __init__(self, store: ObjectStore, *, max_items: int, max_item_bytes: int) -> None:
+    def __init__(
+        self, store: ObjectStore, *, max_items: int, max_item_bytes: int, default_quota: Quota | None = None
+    ) -> None:
         self._store = store
         self._max_items = max_items
         self._max_item_bytes = max_item_bytes
+        self._default_quota = default_quota or Quota()
         self._lock = threading.Lock()
         self._open: dict[str, Tenant] = {}
 
@@ -67,12 +64,24 @@ class Tenants:
                 scoped = ScopedStore(self._store, f"{TENANTS}/{check_tenant(name)}")
                 found = self._open[name] = Tenant(
                     name=name,
-                    datasets=Datasets(scoped, max_items=self._max_items, max_item_bytes=self._max_item_bytes),
+                    store=scoped,
+                    datasets=Datasets(
+                        scoped,
+                        max_items=self._max_items,
+                        max_item_bytes=self._max_item_bytes,
+                        quota=QuotaGuard(scoped, tenant=name, default=self._default_quota),
+                    ),
                     selections=Selections(scoped),
                     labellings=Labellings(scoped),
                 )
             return found
 
     def names(self) -> list[str]:
-        """All tenants that have anything in the store, sorted."""
-        return list(self._store.list_folders(TENANTS))
+        """All tenants that have anything in the store, sorted; a folder that cannot be a tenant's is left out."""
+        found = []
+        for name in self._store.list_folders(TENANTS):
+            try:
+                found.append(check_tenant(name))
+            except RequestError as error:
+                _log.error("left alone in the store: %s/%s: %s", TENANTS, name, error.message)
+        return found

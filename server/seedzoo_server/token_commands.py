@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
+from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.open import open_store
-from seedzoo.console import Console
+from seedzoo.console import Console, Rows
+from seedzoo.errors import RequestError
 from seedzoo_server.identity import DEFAULT_TENANT, Role
 from seedzoo_server.tokens import REMEMBERED_S, Tokens
 
@@ -38,6 +40,12 @@ def _tenant_option(text: str) -> Callable[[_F], _F]:
 @contextmanager
 def _tokens(store: str) -> Iterator[Tokens]:
     opened = open_store(store)
+    if isinstance(opened, MemoryStore):
+        raise RequestError(
+            "tokens in memory:// would be gone at once",
+            hint="Give the store that the server serves: s3://bucket/prefix or a directory.",
+            field="store",
+        )
     try:
         yield Tokens(opened)
     finally:
@@ -60,11 +68,13 @@ def create(tenant: str, role: str, note: str, expires_days: int | None, store: s
     lasts = None if expires_days is None else timedelta(days=expires_days)
     with _tokens(store) as tokens:
         text, record = tokens.create(tenant, role, note=note, expires_in=lasts)
+        where = tokens.url
     console = Console.current()
     console.result(
-        {"token": text, "id": record.id, "tenant": tenant, "role": role, "expires": record.expires or None}, text
+        {"token": text, "id": record.id, "tenant": tenant, "role": role, "expires": record.expires or None},
+        Rows([[text]]),  # never wrapped
     )
-    console.note(f"token {record.id} of tenant {tenant}, role {role}; it is not shown again")
+    console.note(f"token {record.id} of tenant {tenant}, role {role}, for servers of {where}; it is not shown again")
     console.hint("users set SEEDZOO_TOKEN, or token in config.toml")
 
 
@@ -75,11 +85,22 @@ def list_tokens(tenant: str, store: str) -> None:
     """List a tenant's access tokens; their text is known to nobody but whoever got it."""
     with _tokens(store) as tokens:
         records = tokens.all(tenant)
-    lines = [
-        f"{record.id}  {record.role:9}  made {record.created}  expires {record.expires or 'never'}  {record.note}"
-        for record in records
-    ]
-    Console.current().result(records, *(lines or [f"tenant {tenant} has no tokens"]))
+    console = Console.current()
+    console.result(
+        records,
+        Rows(
+            [
+                record.id,
+                record.role or "no role",
+                f"made {record.created}",
+                f"expires {record.expires or 'never'}",
+                record.note,
+            ]
+            for record in records
+        ),
+    )
+    if not records:
+        console.note(f"tenant {tenant} has no tokens")
 
 
 @token.command()
@@ -87,9 +108,9 @@ def list_tokens(tenant: str, store: str) -> None:
 @_tenant_option("Whose token.")
 @_store_option
 def revoke(token_id: str, tenant: str, store: str) -> None:
-    """Revoke the access token with this ID: its first digits, as `zoo token list` shows them."""
+    """Revoke the access token with this ID: its first digits, as `zoo token list` shows them, or the token itself."""
     with _tokens(store) as tokens:
         record = tokens.revoke(tenant, token_id)
     console = Console.current()
-    console.result(record, f"revoked token {record.id} of tenant {tenant}")
+    console.result(record, f"revoked token {record.id} of tenant {record.tenant}")
     console.note(f"running servers refuse it within {REMEMBERED_S:.0f} seconds")

@@ -9,20 +9,22 @@ slow hash: there is nothing to guess.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import NotFound, RequestError, Unauthenticated
-from seedzoo_server.identity import Identity, Role, known_role
-from seedzoo_server.tenants import TENANTS, check_tenant
+from seedzoo.errors import IntegrityError, NotFound, RequestError, Unauthenticated
+from seedzoo_server.identity import TENANTS, Identity, Role, check_tenant, known_role
 
 __all__ = ["REMEMBERED_S", "TokenRecord", "Tokens"]
+
+_log = logging.getLogger(__name__)
 
 _MARK = "zoo"
 _SECRET_BYTES = 32
@@ -60,6 +62,11 @@ class Tokens:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, tuple[float, TokenRecord | None]] = OrderedDict()
 
+    @property
+    def url(self) -> str:
+        """Where they are kept, for people."""
+        return self._store.url
+
     def create(
         self, tenant: str, role: str, *, note: str = "", expires_in: timedelta | None = None
     ) -> tuple[str, TokenRecord]:
@@ -75,8 +82,8 @@ class Tokens:
                 hint=f"There are: {', '.join(each.name.lower() for each in Role)}.",
                 field="role",
             )
-        if len(note) > _LONGEST_NOTE:
-            raise RequestError(f"a note may have {_LONGEST_NOTE} characters", field="note")
+        if len(note) > _LONGEST_NOTE or not note.isprintable():
+            raise RequestError(f"a note may have {_LONGEST_NOTE} characters, all of them printable", field="note")
         if expires_in is not None and expires_in <= timedelta(0):
             raise RequestError("a token must expire in the future", field="expires")
         text = f"{_MARK}.{tenant}.{secrets.token_urlsafe(_SECRET_BYTES)}"
@@ -101,10 +108,8 @@ class Tokens:
             StoreError: The store does not answer.
         """
         record = self._record(text)
-        if record is None or (record.expires and datetime.fromisoformat(record.expires) <= datetime.now(UTC)):
-            raise _refused()
-        role = known_role(record.role)
-        if role is None:
+        role = None if record is None else known_role(record.role)
+        if record is None or role is None or _expired(record):
             raise _refused()
         return Identity(tenant=record.tenant, role=role)
 
@@ -117,12 +122,16 @@ class Tokens:
         now = time.monotonic()
         with self._lock:
             until, known = self._seen.get(digest, (0.0, None))
-        if now < until:
-            return known
+            if now < until:
+                self._seen.move_to_end(digest)  # rubbish must not push out what is in use
+                return known
         try:
             key = _key(check_tenant(tenant), digest)
             record: TokenRecord | None = decode_json(self._store.get(key), TokenRecord, where=key)
         except (RequestError, NotFound):
+            record = None
+        except IntegrityError as error:
+            _log.error("a token is refused: %s", error.message)
             record = None
         if record is not None and record.tenant != tenant:
             record = None
@@ -134,22 +143,40 @@ class Tokens:
         return record
 
     def all(self, tenant: str) -> list[TokenRecord]:
-        """A tenant's tokens, oldest first; not their text, which nobody has."""
+        """A tenant's tokens, oldest first; not their text, which nobody has.
+
+        One whose record is damaged, so that it opens nothing, has no role: it can be seen and revoked.
+        """
         found = []
         for info in self._store.list(f"{TENANTS}/{check_tenant(tenant)}/tokens"):
             try:
-                found.append(decode_json(self._store.get(info.key), TokenRecord, where=info.key))
+                found.append(self._stored(tenant, info.key))
             except NotFound:
                 continue  # revoked since it was listed
         return sorted(found, key=lambda record: record.created)
 
+    def _stored(self, tenant: str, key: str) -> TokenRecord:
+        token_id = key.rpartition("/")[2][:_SHOWN_DIGITS]
+        try:
+            record = decode_json(self._store.get(key), TokenRecord, where=key)
+        except IntegrityError:
+            return TokenRecord(tenant=tenant, role="", created="", note="its record is damaged", id=token_id)
+        return replace(record, tenant=tenant, id=token_id)
+
     def revoke(self, tenant: str, token_id: str) -> TokenRecord:
         """Make a token worthless, at once here and within :data:`REMEMBERED_S` on running servers.
+
+        Args:
+            tenant: Whose token.
+            token_id: The first digits of its hash; or its text, which names its tenant itself: whoever finds one that
+                leaked has nothing else.
 
         Raises:
             NotFound: The tenant has no such token.
             RequestError: The digits fit several.
         """
+        if token_id.startswith(f"{_MARK}."):
+            tenant, token_id = token_id.split(".")[1], _digest(token_id)[:_SHOWN_DIGITS]
         prefix = f"{TENANTS}/{check_tenant(tenant)}/tokens"
         fitting = [
             info.key
@@ -162,11 +189,19 @@ class Tokens:
             )
         if len(fitting) > 1:
             raise RequestError(f"{token_id!r} fits {len(fitting)} tokens", hint="Give more digits.", field="id")
-        record = decode_json(self._store.get(fitting[0]), TokenRecord, where=fitting[0])
+        record = self._stored(tenant, fitting[0])
         self._store.delete(fitting[0])
         with self._lock:
             self._seen.clear()
         return record
+
+
+def _expired(record: TokenRecord) -> bool:
+    """Whether it is too late for it; also where nobody can tell, after somebody has changed the record by hand."""
+    try:
+        return bool(record.expires) and datetime.fromisoformat(record.expires) <= datetime.now(UTC)
+    except (ValueError, TypeError):
+        return True
 
 
 def _digest(text: str) -> str:

@@ -22,11 +22,21 @@ ENTRY_POINT_GROUP = "seedzoo.commands"
 _HELP_OF_EXTRAS = {
     "build": "Train, certify, stress and bundle a family from a recipe.",
     "demo": "Run the whole path on this machine: store, server, select, predict.",
+    "gc": "Delete what unfinished publishes left in a store.",
     "publish": "Publish a built family to a store.",
     "serve": "Start a server.",
+    "tenant": "Show and set what tenants may keep on a server.",
     "token": "Make, list and revoke access tokens of a server.",
 }
-_EXTRA_OF_COMMAND = {"build": "train", "demo": "demo", "publish": "local", "serve": "server", "token": "server"}
+_EXTRA_OF_COMMAND = {
+    "build": "train",
+    "demo": "demo",
+    "gc": "local",
+    "publish": "local",
+    "serve": "server",
+    "tenant": "server",
+    "token": "server",
+}
 _EXTRA_OF_PACKAGE = {
     "PIL": "local",
     "boto3": "local",
@@ -38,6 +48,7 @@ _EXTRA_OF_PACKAGE = {
     "onnxruntime": "local",
     "pyarrow": "local",
     "onnxscript": "train",
+    "prometheus_client": "server",
     "pydantic": "server",
     "pydantic_settings": "server",
     "scipy": "local",

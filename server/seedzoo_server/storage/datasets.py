@@ -4,6 +4,9 @@
     datasets/<id>/items/<first>-<count>.json      descriptors of consecutive items
     datasets/<id>/packs/<ulid>.bin, <ulid>.json   examples one after the other, and the index that commits them
     datasets/<id>/selections/<selection id>       marks of the selections that used it
+    datasets/<id>/used/last                       written when the same dataset is asked for again
+
+The newest of these objects says when a dataset was last used, for its expiry.
 
 Batches and packs never change once written, so what was read once is kept in memory. A pack counts only when its
 index is there, which is written after its bytes: what was acknowledged is durable, and a crash leaves at most bytes
@@ -15,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from ulid import ULID
@@ -22,6 +26,7 @@ from ulid import ULID
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import AlreadyExists, Conflict, LimitExceeded, NotFound, RequestError
+from seedzoo_server.quotas import QuotaGuard, Usage
 from seedzoo_server.storage.dataset_records import (
     MAX_BATCH,
     DatasetRecord,
@@ -36,6 +41,7 @@ from seedzoo_server.storage.dataset_records import (
 )
 from seedzoo_server.storage.examples import StoredExamples
 from seedzoo_server.storage.keys import check_id, dataset_prefix, derived_id, unknown
+from seedzoo_server.storage.predictions import StoredPredictions
 
 __all__ = ["MAX_BATCH", "DatasetRecord", "DatasetState", "Datasets", "Item", "SliceColumn", "StoredExamples"]
 
@@ -43,10 +49,20 @@ _CACHED_DATASETS = 64
 
 
 class Datasets:
-    """Reads and writes datasets; safe to share between threads."""
+    """Reads and writes datasets; safe to share between threads.
 
-    def __init__(self, store: ObjectStore, *, max_items: int, max_item_bytes: int) -> None:
+    Args:
+        store: The tenant's folder.
+        max_items: Most items of a dataset.
+        max_item_bytes: Largest item.
+        quota: Of the tenant; none when omitted.
+    """
+
+    def __init__(
+        self, store: ObjectStore, *, max_items: int, max_item_bytes: int, quota: QuotaGuard | None = None
+    ) -> None:
         self._store = store
+        self._quota = quota
         self._max_items = max_items
         self.max_item_bytes = max_item_bytes
         self._lock = threading.Lock()
@@ -59,7 +75,7 @@ class Datasets:
 
         Raises:
             RequestError: No classes or no items, or slice columns that cannot be used.
-            LimitExceeded: Too many items.
+            LimitExceeded: Too many items, or the tenant's quota would be passed.
             AlreadyExists: The request id was used with another body.
         """
         if item_count < 1:
@@ -79,17 +95,38 @@ class Datasets:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             slice_columns=tuple(slice_columns),
         )
+        if self._make(record):
+            return self.state(dataset_id)
+        used = f"{dataset_prefix(dataset_id)}/used/last"
+        self._store.put(used, b"{}")  # before it is read: one that is there from now on does not expire
         try:
-            self._store.put(f"{dataset_prefix(dataset_id)}/dataset.json", encode_json(record), if_absent=True)
-        except Conflict:
-            if self.state(dataset_id).record.body != record.body:
-                raise AlreadyExists(
-                    "request_id was used before for another dataset",
-                    hint="Use a new request_id.",
-                    reason="REQUEST_ID_REUSED",
-                    field="request_id",
-                ) from None
-        return self.state(dataset_id)
+            state = self.state(dataset_id)
+        except NotFound:  # deleted just now
+            self._store.delete(used)
+            return self.create(request_id, classes, item_count, slice_columns)
+        if state.record.body != record.body:
+            raise AlreadyExists(
+                "request_id was used before for another dataset",
+                hint="Use a new request_id.",
+                reason="REQUEST_ID_REUSED",
+                field="request_id",
+            )
+        return state
+
+    def _make(self, record: DatasetRecord) -> bool:
+        """Store the record of a new dataset; False where it is there already, which no quota forbids."""
+        key = f"{dataset_prefix(record.id)}/dataset.json"
+        if self._store.exists(key):
+            return False
+        try:
+            with self._taking(key, Usage(datasets=1, items=record.item_count), field="item_count"):
+                self._store.put(key, encode_json(record), if_absent=True)
+        except Conflict:  # the same request came twice
+            return False
+        return True
+
+    def _taking(self, key: str, wanted: Usage, *, field: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._quota is None else self._quota.taking(key, wanted, field=field)
 
     def state(self, dataset_id: str) -> DatasetState:
         """The dataset as it is in the store now; only batches and packs not seen before are read.
@@ -139,7 +176,7 @@ class Datasets:
         Raises:
             RequestError: Empty or too long, not consecutive, or an item that breaks a rule.
             AlreadyExists: An item was described differently before.
-            LimitExceeded: An item is too large.
+            LimitExceeded: An item is too large, or the tenant's quota would be passed.
         """
         state = self.state(dataset_id)
         check_items(items, state.record, max_item_bytes=self.max_item_bytes)
@@ -154,11 +191,17 @@ class Datasets:
         if all(item.index in state.items for item in items):
             return state
         key = f"{dataset_prefix(dataset_id)}/items/{items[0].index:09d}-{len(items):04d}.json"
+        added = Usage(bytes=sum(item.size for item in items if item.index not in state.items))
         try:
-            self._store.put(key, encode_json(tuple(items)), if_absent=True)
+            with self._taking(key, added, field="items"):
+                self._store.put(key, encode_json(tuple(items)), if_absent=True)
         except Conflict:
             return self.append(dataset_id, items)  # somebody sent the same range just now: compare with that
-        return self.state(dataset_id)
+        try:
+            return self.state(dataset_id)
+        except NotFound:  # deleted meanwhile: as for a pack
+            self._store.delete(key)
+            raise
 
     def write_pack(self, dataset_id: str, contents: Sequence[tuple[int, bytes]]) -> None:
         """Store examples (index, bytes) durably as one pack. Their digests have been checked by the caller.
@@ -190,12 +233,21 @@ class Datasets:
 
     def delete(self, dataset_id: str) -> None:
         """Delete everything of a dataset, its record first so that nobody starts on the rest."""
-        prefix = dataset_prefix(check_id("ds", dataset_id))
-        self._store.delete(f"{prefix}/dataset.json")
-        self._store.delete_prefix(prefix)
+        self.delete_record(dataset_id)
+        self._store.delete_prefix(dataset_prefix(dataset_id))
+
+    def delete_record(self, dataset_id: str) -> None:
+        """From now on there is no such dataset; whoever calls this deletes the rest."""
+        self._store.delete(f"{dataset_prefix(check_id('ds', dataset_id))}/dataset.json")
         with self._lock:
             self._states.pop(dataset_id, None)
+        if self._quota is not None:
+            self._quota.forget()
 
     def examples(self, state: DatasetState) -> StoredExamples:
         """The examples of a complete dataset, for a selection."""
         return StoredExamples(self._store, state)
+
+    def predictions(self, dataset_id: str, release: str) -> StoredPredictions:
+        """Predictions of a release on a dataset, kept between selections."""
+        return StoredPredictions(self._store, dataset_id, release)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
+from seedzoo.engine.predictions import PredictionStore
 from seedzoo.engine.report import conversion_warnings, interval, label_doubts, winner_profile
 from seedzoo.records import (
     Baseline,
@@ -60,6 +61,7 @@ def predict_all(
     examples: Examples,
     audit: int,
     max_pixels: int,
+    predictions: PredictionStore | None = None,
     on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Predictions:
@@ -71,6 +73,7 @@ def predict_all(
         examples: The user's data.
         audit: Size of the random sample that will be asked for, which takes examples for independent.
         max_pixels: Largest image that is decoded.
+        predictions: Keeps predictions between selections.
         on_progress: Called from this thread after each block.
         should_stop: Asked before each block.
 
@@ -83,7 +86,12 @@ def predict_all(
     on_progress(ProgressUpdate(SelectionPhase.LOADING, examples_total=len(rows)))
     found, done = [], 0
     with FamilyEvaluator(
-        family=family, load_model=load_model, examples=examples, max_pixels=max_pixels, should_stop=should_stop
+        family=family,
+        load_model=load_model,
+        examples=examples,
+        max_pixels=max_pixels,
+        predictions=predictions,
+        should_stop=should_stop,
     ) as evaluator:
         for block, scores in evaluator.blocks(rows):
             found.append(scores.predicted)

@@ -16,6 +16,7 @@ from seedzoo.engine.choosing import Help, Surroundings, choose_measured
 from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
 from seedzoo.engine.measured import Measure, Measured
+from seedzoo.engine.predictions import PredictionStore
 from seedzoo.engine.race import FEWEST_TO_RACE, FIRST_BLOCK, race, race_pays, shuffled
 from seedzoo.engine.report import Circumstances, labelled_report
 from seedzoo.engine.settings import SelectionSettings, needed_slices
@@ -51,6 +52,7 @@ def run_selection(
     examples: Examples,
     settings: SelectionSettings,
     selections_served: int,
+    predictions: PredictionStore | None = None,
     on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> SelectionReport:
@@ -66,6 +68,7 @@ def run_selection(
             where none is labelled the variants are ranked, unverified.
         settings: Objective, requirements and levels.
         selections_served: How many selections this dataset has served, this one included.
+        predictions: Keeps predictions between selections on the same examples and release.
         on_progress: Called from this thread after each block.
         should_stop: Asked before each block.
 
@@ -87,6 +90,7 @@ def run_selection(
         load_model=load_model,
         examples=examples,
         max_pixels=settings.max_pixels,
+        predictions=predictions,
         should_stop=should_stop,
     ) as evaluator:
         work = _Selection(

@@ -51,6 +51,20 @@ class BlockScores:
     ensemble: NDArray[np.int32]
     probabilities: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float32], labels: NDArray[np.int64], keep: NDArray[np.intp] | None) -> Self:
+        """From all probabilities ``[b, M, C]``, of which those of the examples ``keep`` stay."""
+        examples, members, _ = probabilities.shape
+        of_label = np.full((examples, members), np.nan, dtype=np.float32)
+        labelled = np.flatnonzero(labels >= 0)
+        of_label[labelled] = probabilities[labelled, :, labels[labelled]]
+        return cls(
+            predicted=probabilities.argmax(axis=2).astype(np.int32),
+            label_probability=of_label,
+            ensemble=probabilities.sum(axis=1, dtype=np.float64).argmax(axis=1).astype(np.int32),
+            probabilities=probabilities[:0] if keep is None else probabilities[keep],
+        )
+
 
 class Evaluator:
     """Holds the sessions of a family's variants; a context manager.
