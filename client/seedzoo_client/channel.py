@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,6 @@ RETRIED_METHODS = {
     "seedzoo.v1.SelectionService": ("StartSelection", "GetSelection", "ListSelections", "CancelSelection", "NextItems"),
 }
 """Unary calls that may be repeated. Streams are taken up again by the client, never by the channel."""
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +63,16 @@ def parse_address(text: str) -> Address:
         raise _bad_address(text)
     shown = f"[{host}]" if ":" in host else host
     label = f"{shown}:{port or DEFAULT_PORT}"
-    return Address(
-        target=label, label=label, tls=scheme in ("https", "grpcs"), local=host in _LOOPBACK or host.startswith("127.")
-    )
+    return Address(target=label, label=label, tls=scheme in ("https", "grpcs"), local=_is_local(host))
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, which anybody may have registered
+        return False
 
 
 def _bad_address(text: str) -> RequestError:

@@ -10,6 +10,9 @@ key           environment           meaning
 ``ca``        ``SEEDZOO_CA``        PEM file with the certificate authority of the server; implies TLS
 ============  ====================  ========================================================================
 
+Servers that ask for a certificate get that of ``client_certificate`` and ``client_key`` (PEM files; in the environment
+``SEEDZOO_CLIENT_CERTIFICATE`` and ``SEEDZOO_CLIENT_KEY``).
+
 ``config.toml`` lies in the user's configuration folder (``~/.config/seedzoo`` on Linux) or where ``SEEDZOO_CONFIG``
 says.
 """
@@ -31,7 +34,7 @@ __all__ = ["DEFAULT_SERVER", "RetryConfig", "Settings", "TLSConfig", "load_setti
 
 DEFAULT_SERVER = "localhost:7316"
 
-_KEYS = ("server", "token", "home", "offline", "ca")
+_KEYS = ("server", "token", "home", "offline", "ca", "client_certificate", "client_key")
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
@@ -95,9 +98,12 @@ def load_settings(
             return environment[name], name
         return stored.get(key), f"{key} in {stored_at}"
 
-    ca, _ = find("ca")
     if tls is None:
-        tls = TLSConfig(ca=Path(ca).expanduser()) if ca else None
+        files = {key: find(key)[0] for key in ("ca", "client_certificate", "client_key")}
+        if bool(files["client_certificate"]) != bool(files["client_key"]):
+            raise RequestError("client_certificate and client_key go together", hint="Give both or neither.")
+        given = {key: Path(path).expanduser() for key, path in files.items() if path}
+        tls = TLSConfig(**given) if given else None
     elif isinstance(tls, bool):
         tls = TLSConfig() if tls else None
     chosen_home = home or find("home")[0] or platformdirs.user_cache_path("seedzoo")
@@ -119,8 +125,8 @@ def _read_config(environment: Mapping[str, str]) -> tuple[dict[str, Any], Path]:
         if named:
             raise RequestError(f"SEEDZOO_CONFIG names {path}, which does not exist") from None
         return {}, path
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path} is not valid TOML: {error}", hint="Correct or remove the file.") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{path} is not valid TOML: {why(error)}", hint="Correct or remove the file.") from error
     except OSError as error:
         raise LocalFailure(f"cannot read {path}: {error.strerror or error}") from error
     for key, value in stored.items():

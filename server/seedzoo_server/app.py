@@ -53,6 +53,10 @@ _OPTIONS = [
     ("grpc.max_send_message_length", 64 << 20),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A client may keep this many calls open on a connection, and none without a sign of life.
+    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
 ]
 _SERVICES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name

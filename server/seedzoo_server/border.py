@@ -32,8 +32,6 @@ _DETAILS_KEY = "grpc-status-details-bin"
 # Clients take 8 KiB of metadata, in which a message travels three times, once with each byte written as three.
 _MESSAGE_BYTES = 1000
 _HINT_BYTES = 800
-# What a store says of a single object, which no caller ever names: it holds keys and the store's address.
-_OF_OBJECTS = frozenset({"OBJECT_NOT_FOUND", "PRECONDITION_FAILED", "KEY_INVALID", "RANGE_INVALID"})
 
 # The first class that an error is an instance of decides.
 _CODES: tuple[tuple[type[errors.ZooError], grpc.StatusCode], ...] = (
@@ -82,7 +80,7 @@ def _cut(text: str, size: int) -> str:
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
     if isinstance(error, errors.ZooError):
-        shown = _about_the_call(public(error))
+        shown = public(error)
         if shown is not error or isinstance(error, errors.IntegrityError):
             _log.error("%s: %s", method, error.message)
         code, status = status_of(shown)
@@ -90,12 +88,6 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, 
     # What went wrong inside is for the operator's log, not for whoever called.
     _log.exception("%s failed", method, exc_info=error)
     await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this call; its log says why")
-
-
-def _about_the_call(error: errors.ZooError) -> errors.ZooError:
-    if error.reason not in _OF_OBJECTS:
-        return error
-    return errors.Conflict("what this call needs was changed or deleted in the same moment", hint="Try again.")
 
 
 class Border(grpc.aio.ServerInterceptor):
@@ -176,7 +168,7 @@ class Border(grpc.aio.ServerInterceptor):
 
 
 def _code_of(error: Exception) -> grpc.StatusCode:
-    return status_of(error)[0] if isinstance(error, errors.ZooError) else grpc.StatusCode.INTERNAL
+    return status_of(public(error))[0] if isinstance(error, errors.ZooError) else grpc.StatusCode.INTERNAL
 
 
 def _metadata(context: grpc.aio.ServicerContext[Any, Any], name: str) -> str | None:

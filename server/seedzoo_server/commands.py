@@ -26,7 +26,7 @@ from seedzoo_server.app import ZooServer, check_address
 from seedzoo_server.demo import run_demo
 from seedzoo_server.embedded_s3 import EmbeddedS3
 from seedzoo_server.logs import configure_logging
-from seedzoo_server.settings import ServerSettings
+from seedzoo_server.settings import ServerSettings, is_loopback
 from seedzoo_server.tls import tls_credentials
 
 __all__ = ["demo", "serve"]
@@ -69,7 +69,9 @@ def serve(dev: bool, dev_dir: Path | None, **flags: Any) -> None:
         )
     configure_logging(settings.log_format, settings.log_level)
     check_address(settings)
-    tls_credentials(settings)
+    tls = tls_credentials(settings)
+    if settings.auth == "tokens" and tls is None and not is_loopback(settings.host):
+        console.warn("access tokens travel unencrypted: give --tls-certificate and --tls-key, or let a proxy do TLS")
     # Images that Pillow finds suspiciously large are refused by our own, lower limit.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     with ExitStack() as stack:

@@ -19,7 +19,7 @@ from seedzoo_server.storage.labelling import OpenLabelling
 from seedzoo_server.storage.selections import LabellingRequest, SelectionRecord
 from seedzoo_server.tenants import Tenant
 
-__all__ = ["Labelling", "labelling_request"]
+__all__ = ["Labelling", "check_label_count", "labelling_request"]
 
 _MOST_LABELS = 1000
 _ATTEMPTS = 20
@@ -56,6 +56,12 @@ def labelling_request(request: selection_pb2.StartSelectionRequest, *, item_coun
                 field=field,
             )
     return LabellingRequest(audit=audit, seed=seed)
+
+
+def check_label_count(count: int) -> None:
+    """Refuse more labels than go in one call. Raises RequestError."""
+    if count > _MOST_LABELS:
+        raise RequestError(f"{count} labels are more than {_MOST_LABELS} in one call", field="labels")
 
 
 class Labelling:
@@ -163,8 +169,6 @@ class Labelling:
             RequestError: It does not await labels, or an item or class is not what was asked.
             AlreadyExists: An item has another label already.
         """
-        if len(labels) > _MOST_LABELS:
-            raise RequestError(f"{len(labels)} labels are more than {_MOST_LABELS} in one call", field="labels")
         for _ in range(_ATTEMPTS):
             record = tenant.selections.get(selection_id)
             if record.state is not SelectionState.SUCCEEDED or record.request.labelling is None:

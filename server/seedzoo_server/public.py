@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from seedzoo.errors import LocalFailure, StoreError, ZooError
+from seedzoo.errors import Conflict, LocalFailure, StoreError, ZooError
 
 __all__ = ["public"]
+
+# What a store says of a single object, which no caller ever names: it holds keys and the store's address.
+_OF_OBJECTS = frozenset({"OBJECT_NOT_FOUND", "PRECONDITION_FAILED", "KEY_INVALID", "RANGE_INVALID"})
 
 
 def public(error: ZooError) -> ZooError:
@@ -18,4 +21,6 @@ def public(error: ZooError) -> ZooError:
             hint="Try again later; the operator finds the reason in the server's log.",
             reason=StoreError.default_reason,
         )
+    if error.reason in _OF_OBJECTS:
+        return Conflict("what this needs was changed or deleted in the same moment", hint="Try again.")
     return error

@@ -18,7 +18,7 @@ from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
 from seedzoo_server.asked import settings_of, stored_request
 from seedzoo_server.convert import phase_message, report_message, state_message, timestamp
 from seedzoo_server.identity import caller
-from seedzoo_server.labelling_service import Labelling, labelling_request
+from seedzoo_server.labelling_service import Labelling, check_label_count, labelling_request
 from seedzoo_server.paging import page_of
 from seedzoo_server.runner import Runner
 from seedzoo_server.storage.keys import derived_id
@@ -134,6 +134,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         self, request: selection_pb2.SubmitLabelsRequest, context: Context
     ) -> selection_pb2.SubmitLabelsResponse:
         """Take labels; conclude where asked to."""
+        check_label_count(len(request.labels))
         labels = [(item.index, item.label) for item in request.labels]
         record, count = await asyncio.to_thread(
             self._labelling.submit, self._tenant, request.selection_id, labels, finish=request.finish

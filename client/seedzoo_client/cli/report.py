@@ -94,8 +94,8 @@ def _summary(report: SelectionReport) -> Iterator[str]:
     grouped = f" in {report.n_groups:,} independent groups" if report.n_groups is not None else ""
     tied = " Other variants may be as good, see below." if len(report.candidates) > 1 else ""
     images = count(report.n_examples, "image")
+    where = f"{report.n_reserve:,} of your {images}" if report.n_reserve else f"your {images}"
     if report.objective == "accuracy":
-        where = f"{report.n_reserve:,} of your {images}" if report.n_reserve else f"your {images}"
         yield (
             f"{percent(report.accuracy.estimate)} right on {where}{grouped}; on more like them "
             f"{_range(report.accuracy)} ({level(report.alpha)} interval).{tied}"
@@ -104,7 +104,7 @@ def _summary(report: SelectionReport) -> Iterator[str]:
     unit = Unit.of(report.objective)
     better = "" if report.higher_is_better else ", lower is better"
     yield (
-        f"{plain(report.objective)} {unit.value(report.value.estimate)} on your {images}{grouped}; on more like them "
+        f"{plain(report.objective)} {unit.value(report.value.estimate)} on {where}{grouped}; on more like them "
         f"{unit.range(report.value.low, report.value.high)} ({level(report.alpha)} interval{better})."
         f"{tied}"
     )
@@ -140,7 +140,9 @@ def _requirements(report: SelectionReport) -> Iterator[RenderableType]:
     yield shown
     yield paragraph("Last column: of how many variants the data show that they meet it, may meet it, or do not.")
     if report.requirement_status is RequirementState.OPEN:
-        yield paragraph("The data do not settle yet whether it meets them: more labels will, or a lower threshold.")
+        open_ones = [each.text for each in report.requirements if each.status is RequirementState.OPEN]
+        more = "" if all(text.lstrip().startswith("profile") for text in open_ones) else "; more labels may"
+        yield paragraph(f"Whether it meets what is open is not settled{more}.")
 
 
 def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
@@ -162,9 +164,9 @@ def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
     share = "All" if n_tied == n_variants - 1 else f"{n_tied} of"
     if n_tied <= 0:
         which = "these" if report.evidence is Evidence.QUERIED_LABELS else "such"
+        best = "meet the requirements and be better" if report.requirements else "be the best"
         yield paragraph(
-            f"None of the other {n_variants - 1} variants can be the best on {which} images "
-            f"({level(report.alpha)} sure)."
+            f"None of the other {n_variants - 1} variants can {best} on {which} images ({level(report.alpha)} sure)."
         )
     elif report.evidence is Evidence.QUERIED_LABELS:
         yield paragraph(
@@ -172,8 +174,10 @@ def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
             f"({level(report.alpha)} sure that none but them): {listing(names)}."
         )
     else:
+        may = "may meet the requirements too and " if report.requirements else ""
         yield paragraph(
-            f"{share} {n_variants - 1} other variants cannot be told apart from it with these images: {listing(names)}."
+            f"{share} {n_variants - 1} other variants {may}cannot be told apart from it with these images: "
+            f"{listing(names)}."
         )
     if n_tied > 0:
         yield paragraph(report.reason)

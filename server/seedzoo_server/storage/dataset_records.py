@@ -112,6 +112,10 @@ class DatasetState:
         return len(self.items) == self.record.item_count == len(self.places)
 
 
+CLASS_COLUMN = "class"
+"""Stands for the classes themselves in the names of slices: ``class=bag``."""
+
+
 def slice_name(column: str, value: str) -> str:
     """The name of a slice that is always its own."""
     return f"{column}={value}"
@@ -143,6 +147,10 @@ def check_slice_columns(columns: Sequence[SliceColumn]) -> None:
     repeated = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
     require(not repeated, f"slice column {''.join(repeated[:1])!r} is given twice")
     names = Counter(slice_name(column.name, value) for column in columns for value in column.values)
+    own = slice_name(CLASS_COLUMN, "")
+    taken = [name for name in (*names, *(value for column in columns for value in column.values))
+             if name.startswith(own)]  # fmt: skip
+    require(not taken, f"the slice {''.join(taken[:1])!r} would pass for a class of the task: rename it")
     shared = [name for name, count in names.items() if count > 1]
     require(not shared, f"two slices are both called {''.join(shared[:1])!r}: rename a column")
     require(sum(len(name.encode()) for name in names) <= _MOST_SLICE_BYTES,

@@ -46,6 +46,7 @@ from seedzoo_server.storage.predictions import StoredPredictions
 __all__ = ["MAX_BATCH", "DatasetRecord", "DatasetState", "Datasets", "Item", "SliceColumn", "StoredExamples"]
 
 _CACHED_DATASETS = 64
+_CACHED_ITEMS = 500_000  # of some 700 bytes each
 
 
 class Datasets:
@@ -150,7 +151,10 @@ class Datasets:
         with self._lock:
             self._states[dataset_id] = state
             self._states.move_to_end(dataset_id)
-            while len(self._states) > _CACHED_DATASETS:
+            while len(self._states) > 1 and (
+                len(self._states) > _CACHED_DATASETS
+                or sum(len(kept.items) for kept in self._states.values()) > _CACHED_ITEMS
+            ):
                 self._states.popitem(last=False)
         return state
 

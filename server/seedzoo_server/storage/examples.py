@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import IntegrityError, NotFound
-from seedzoo_server.storage.dataset_records import DatasetState, Item, Place, slice_name
+from seedzoo_server.storage.dataset_records import CLASS_COLUMN, DatasetState, Item, Place, slice_name
 
 __all__ = ["StoredExamples"]
 
@@ -80,7 +80,7 @@ class StoredExamples:
         """By name, which examples bool ``[n]`` belong to a slice.
 
         ``COLUMN=value`` always; ``value`` alone where it means one slice only; ``class=NAME`` for every class of which
-        there are labelled examples, unless a column says otherwise. Each mask is made when it is asked for.
+        there are labelled examples. Each mask is made when it is asked for.
         """
         columns = self._state.record.slice_columns
         found: dict[str, tuple[NDArray[np.int64], int]] = {}
@@ -95,7 +95,7 @@ class StoredExamples:
                     found.setdefault(value, (numbers[column.name], number))
         labels = self.labels
         for label in np.unique(labels[labels >= 0]).tolist():
-            found.setdefault(slice_name("class", self._state.record.classes[label]), (labels, label))
+            found.setdefault(slice_name(CLASS_COLUMN, self._state.record.classes[label]), (labels, label))
         return _Masks(found)
 
     def read(self, rows: Sequence[int]) -> list[bytes]:

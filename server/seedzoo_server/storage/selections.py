@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from seedzoo.catalog.codec import decode_json, encode_json
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import AlreadyExists, Conflict, IntegrityError, ItemsError, NotFound, ZooError
-from seedzoo.records import Evaluation, ProgressUpdate, SelectionReport, SelectionState
+from seedzoo.records import Evaluation, Evidence, ProgressUpdate, SelectionReport, SelectionState
 from seedzoo_server.public import public
 from seedzoo_server.storage.keys import (
     QUEUE,
@@ -201,7 +201,7 @@ class Selections:
         return waiting
 
     def served(self, record: SelectionRecord, of_dataset: Iterable[str]) -> int:
-        """How many different questions a dataset has answered, this one included; repeating one adds nothing.
+        """How many different questions a dataset's labels have answered, this one included; repeating adds nothing.
 
         Args:
             record: This selection.
@@ -213,7 +213,8 @@ class Selections:
                 other = self.get(selection_id)
             except (NotFound, IntegrityError):
                 continue
-            if other.state is SelectionState.SUCCEEDED and other.created < record.created:
+            judged = other.report is not None and other.report.evidence is Evidence.LABELS
+            if judged and other.created < record.created:
                 asked.add(other.request)
         return len(asked)
 

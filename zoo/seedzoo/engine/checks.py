@@ -12,6 +12,7 @@ from seedzoo.records import Evaluation, Family
 __all__ = ["check_selection"]
 
 _LISTED = 12
+_WORST_SLICE = "worst_slice"
 
 
 def check_selection(settings: SelectionSettings, family: Family, examples: Examples, conditions: Sequence[str]) -> None:
@@ -40,20 +41,19 @@ def check_selection(settings: SelectionSettings, family: Family, examples: Examp
         _check_without_labels(settings)
         return
     metric = metric_of(settings, n_classes)
-    if metric.name == "worst_slice" and len(examples.slice_columns) != 1:
-        raise RequestError(
-            f"the objective worst_slice needs one slice column, the data have {len(examples.slice_columns)}",
-            hint="Name the column of the CSV file: --slices COLUMN.",
-            field="objective",
-        )
+    if metric.name == _WORST_SLICE:
+        _check_one_column(examples, f"the objective {_WORST_SLICE}", "objective")
     for text, requirement in zip(settings.requirements, parsed_requirements(settings), strict=True):
+        if requirement.metric == _WORST_SLICE:
+            _check_one_column(examples, f"requirement '{text}'", "requirements")
         if requirement.argument is None:
             continue
         if requirement.metric == PROFILE:
-            _check_known(text, "the stress profile has no condition", requirement.argument, conditions)
+            _check_known(text, "the stress profile has no condition", requirement.argument, conditions, hint="")
             continue
         slices = examples.slices
-        _check_known(text, "the data have no slice", requirement.argument, list(slices))
+        hint = " Slices come from columns of the CSV file: --slices COLUMN."
+        _check_known(text, "the data have no slice", requirement.argument, list(slices), hint=hint)
         if not (slices[requirement.argument] & (labels >= 0)).any():
             raise RequestError(
                 f"requirement '{text}': the slice {requirement.argument!r} has no labelled example",
@@ -61,12 +61,21 @@ def check_selection(settings: SelectionSettings, family: Family, examples: Examp
             )
 
 
-def _check_known(text: str, lacks: str, name: str, known: Sequence[str]) -> None:
+def _check_one_column(examples: Examples, what: str, field: str) -> None:
+    if len(examples.slice_columns) != 1:
+        raise RequestError(
+            f"{what} needs one slice column, the data have {len(examples.slice_columns)}",
+            hint="Name one column of the CSV file: --slices COLUMN.",
+            field=field,
+        )
+
+
+def _check_known(text: str, lacks: str, name: str, known: Sequence[str], *, hint: str) -> None:
     if name not in known:
         listed = f"{', '.join(known[:_LISTED])}{' ...' if len(known) > _LISTED else ''}"
         raise RequestError(
             f"requirement '{text}': {lacks} {name!r}",
-            hint=f"There are: {listed or 'none'}. Slices come from columns of the CSV file: --slices COLUMN.",
+            hint=f"There are: {listed or 'none'}.{hint}",
             field="requirements",
         )
 

@@ -126,8 +126,10 @@ def choose_measured(
             return _by_metric(measured, measure.metric, settings, around, common)
         return _by_scores(measured, measured.unit, measure.metric, settings, around, common, help_)
     except ValueError as error:
-        field = "requirements" if settings.requirements else "objective"
-        raise RequestError(str(error), field=field) from error
+        if settings.requirements:
+            hint = "A requirement on a slice needs enough examples there: auroc, for example, some of every class."
+            raise RequestError(str(error), hint=hint, field="requirements") from error
+        raise RequestError(str(error), field="objective") from error
 
 
 def _by_scores(

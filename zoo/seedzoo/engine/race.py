@@ -44,11 +44,13 @@ class Raced:
         outcome: The choice; accuracies and gains from the reserve.
         reserve: The examples that the race never saw, by all variants.
         n_raced: Examples that the race saw before it ended.
+        early: Whether it was stopped because its leader was probably good enough.
     """
 
     outcome: Outcome
     reserve: Measured
     n_raced: int
+    early: bool
 
 
 def race(
@@ -80,13 +82,14 @@ def race(
     span = measure.metric.high - measure.metric.low
     running = Race(n_variants, alpha=settings.alpha, seed=settings.seed)
     everything = np.ones(len(labels), dtype=np.bool_) if measure.needs_probabilities else None
-    fast = settings.evaluation is Evaluation.FAST
+    fast, early = settings.evaluation is Evaluation.FAST, False
     blocks = evaluator.blocks(order[reserved:], keep=everything, length=_RACE_BLOCK, variants=lambda: running.alive_ids)
     for rows, scores in blocks:
         part = Measured.of([(rows, scores)], labels, measure, n_classes)
         running.update(_scores(part)[:, :-1])
         on_block(len(first.rows) + running.n, running.alive_ids.size, running.leader)
-        if running.decided or (fast and running.p_within(settings.delta / span) >= FAST_LEVEL):
+        early = fast and not running.decided and running.p_within(settings.delta / span) >= FAST_LEVEL
+        if running.decided or early:
             break
     rest = list(evaluator.blocks(order[len(first.rows) : reserved], keep=everything))
     reserve = Measured.joined([first, Measured.of(rest, labels, measure, n_classes)]) if rest else first
@@ -100,7 +103,7 @@ def race(
     outcome = outcome_of(
         in_metric_unit(choice, measure.metric, settings.delta), reserve, measure.metric, groups=None, seed=settings.seed
     )
-    return Raced(outcome=outcome, reserve=reserve, n_raced=running.n)
+    return Raced(outcome=outcome, reserve=reserve, n_raced=running.n, early=early)
 
 
 def _scores(measured: Measured) -> NDArray[np.float64]:

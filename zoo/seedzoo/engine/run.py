@@ -37,6 +37,7 @@ from seedzoo.stress.table import ProfileTable
 
 __all__ = ["run_selection"]
 
+_FEWEST_UNLABELLED = 100
 _FAST_WARNING = (
     "stopped early because the leader was probably good enough: that probability is a model's and not calibrated"
 )
@@ -199,7 +200,12 @@ class _Selection:
             return "the release has no signatures"
         if self.settings.objective != "accuracy":
             return "they help with the objective accuracy only"
-        return "requirements are judged by labels alone" if self.settings.requirements else ""
+        if self.settings.requirements:
+            return "requirements are judged by labels alone"
+        unlabelled = len(self.labels) - len(self.labelled)
+        if unlabelled < max(_FEWEST_UNLABELLED, len(self.labelled)):
+            return f"they are too few to tell anything: {_FEWEST_UNLABELLED}, and as many as labelled ones, are needed"
+        return ""
 
     def _may_race(self, measure: Measure, *, dependent: bool) -> bool:
         asked = self.settings.evaluation
@@ -229,14 +235,13 @@ class _Selection:
                 SelectionPhase.EVALUATING, seen, len(order), alive=alive, leader=leader
             ),
         )
-        fast = self.settings.evaluation is Evaluation.FAST
         warnings = self._unused_warning("a race needs labels")
         around = self._circumstances(
             n_images=raced.n_raced + len(raced.reserve.rows),
             n_counted=len(order),
-            evaluation=Evaluation.FAST if fast else Evaluation.RACE,
+            evaluation=Evaluation.FAST if raced.early else Evaluation.RACE,
             n_reserve=len(raced.reserve.rows),
-            warnings=(_FAST_WARNING, *warnings) if fast else tuple(warnings),
+            warnings=(_FAST_WARNING, *warnings) if raced.early else tuple(warnings),
         )
         return labelled_report(
             raced.outcome, around, labels=self.labels, judged=raced.reserve.rows, predicted=raced.reserve.predicted
@@ -301,7 +306,10 @@ class _Selection:
 
     def _unused_warning(self, why: str) -> list[str]:
         unlabelled = len(self.labels) - len(self.labelled)
-        return [f"{unlabelled:,} images without label were not used: {why}"] if unlabelled and why else []
+        found = [f"{unlabelled:,} images without label were not used: {why}"] if unlabelled and why else []
+        if self.settings.class_proportions:
+            found.append("the class proportions were not used: they matter for images without label only")
+        return found
 
     def _evaluated(
         self, rows: NDArray[np.int64], *, keep: NDArray[np.bool_], total: int, done: int = 0

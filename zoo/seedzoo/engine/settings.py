@@ -21,6 +21,7 @@ PROFILE = "profile"
 
 _MOST_REQUIREMENTS = 20
 _PROPORTION_SUM = 1e-3
+_LARGEST_COST = 1e12
 _COST = "cost"
 # Tasks have one class per image so far.
 _NOT_HERE = frozenset({"multilabel_accuracy"})
@@ -53,9 +54,11 @@ class SelectionSettings:
         """
         if not 0.001 <= self.alpha <= 0.5:
             raise RequestError(f"alpha = {self.alpha} is not between 0.001 and 0.5", field="alpha")
-        if not 0 < self.delta < 1:
-            raise RequestError(f"delta = {self.delta} is not between 0 and 1", field="delta")
         metric = metric_of(self, n_classes)
+        span = metric.high - metric.low
+        if not 0 < self.delta < span or not math.isfinite(self.delta):
+            most = f"{span:g}, the range of {metric.name}" if math.isfinite(span) else "infinity"
+            raise RequestError(f"delta = {self.delta:g} is not between 0 and {most}", field="delta")
         requirements = parsed_requirements(self)
         _check_proportions(self.class_proportions, n_classes)
         if self.evaluation in (Evaluation.RACE, Evaluation.FAST):
@@ -135,6 +138,8 @@ def _cost_table(costs: tuple[float, ...], n_classes: int) -> np.ndarray[tuple[in
             hint="Give one for each true class and each called class.",
             field="costs",
         )
+    if not all(abs(cost) <= _LARGEST_COST for cost in costs):  # NaN fails the comparison
+        raise RequestError(f"costs must be numbers of at most {_LARGEST_COST:g}", field="costs")
     return np.reshape(np.asarray(costs, dtype=np.float64), (n_classes, n_classes))
 
 

@@ -20,6 +20,17 @@ DEFAULT_MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "TGA")
 """What may be decoded. Formats that start other programs (EPS) or are no pictures are left out."""
 
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_START_OF_SCAN, _MOST_SCANS = b"\xff\xda", 100
 _INTERPOLATION = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -58,9 +69,10 @@ def decode_image(raw: bytes, preprocessing: Preprocessing, *, max_pixels: int = 
         with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:
                 raise _too_large(f"{image.width} x {image.height}", max_pixels)
+            _check_scans(image, raw)
             size = image.size
             image.load()
-            return _prepared(ImageOps.exif_transpose(image), size, preprocessing)
+            return _prepared(_upright(image), size, preprocessing)
     except UnidentifiedImageError as error:
         raise DataError("not an image of a known format", reason="IMAGE_UNKNOWN") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -68,6 +80,23 @@ def decode_image(raw: bytes, preprocessing: Preprocessing, *, max_pixels: int = 
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, MemoryError) as error:
         # Pillow's decoders report malformed files through all of these.
         raise DataError(f"damaged or cut off: {error}", reason="IMAGE_DAMAGED") from error
+
+
+def _check_scans(image: Image.Image, raw: bytes) -> None:
+    """Refuse a JPEG of very many scans: each of some bytes may cost as much time as the whole picture."""
+    is_jpeg = image.format in ("JPEG", "MPO") or image.info.get("compression") == "jpeg"
+    if is_jpeg and raw.count(_START_OF_SCAN) > _MOST_SCANS:
+        raise DataError(f"a JPEG of more than {_MOST_SCANS} scans", hint="Save it again.", reason="IMAGE_DAMAGED")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says; where that cannot be read, the pixels are as they are stored."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001  (Pillow's parser lets anything through, and the pixels are fine)
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _too_large(size: str, max_pixels: int) -> DataError:
