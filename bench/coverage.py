@@ -368,7 +368,8 @@ def measure(population: Population, *, n: int, repetitions: int, n_boot: int, ar
                 "width_ratio": (interval.high - interval.low) / float(naive_high - naive_low),
                 "naive_gain_covered": abs(over_mean.mean() - (truth[pick] - truth.mean())) <= naive_half,
                 "gain_width_ratio": (gain.high - gain.low) / (2 * naive_half),
-                "within_stated": choice.p_within,
+                # Where no variant can meet the requirements nothing is stated.
+                "within_stated": float(np.nan_to_num(choice.p_within)),
                 "within_true": truth[pick] >= goal - DELTA - 1e-12,
             }
         )

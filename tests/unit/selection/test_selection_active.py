@@ -238,6 +238,8 @@ class TestState:
             {"probabilities": ["x"]},
             {"indices": [0, 0], "labels": [0, 0], "probabilities": [math.nan, math.nan]},
             {"pending": 99},
+            {"audit": [2, 2]},
+            {"audit": 3},
             {"pending": "x"},
             {"audit": [99]},
             {"eta": 0},
@@ -250,6 +252,22 @@ class TestState:
         run(selector, np.zeros(5, dtype=int), 1)
         with pytest.raises(ValueError, match=r".+"):
             ActiveSelector.restore([[0, 1]] * 5, selector.state() | change)
+
+    @pytest.mark.parametrize("probability", [0.0, -0.5, 1.5, math.inf, math.nan])
+    def test_refuses_what_cannot_be_pending(self, probability: float) -> None:
+        predictions = [[0, 1]] * 5 + [[0, 0]]
+        selector = ActiveSelector(predictions, 2)
+        run(selector, np.zeros(6, dtype=int), 1)
+        done, next_ = int(selector.state()["indices"][0]), selector.next()
+        for change in (
+            {"pending": next_, "pending_probability": probability},
+            {"pending": done, "pending_probability": 0.5},
+            {"pending": 5, "pending_probability": 0.5},
+        ):
+            with pytest.raises(ValueError, match="cannot be pending"):
+                ActiveSelector.restore(predictions, selector.state() | change)
+        rest = selector.state() | {"pending": 5, "pending_probability": math.nan}
+        assert ActiveSelector.restore(predictions, rest).next() == 5
 
     def test_refuses_what_lacks_an_entry(self) -> None:
         with pytest.raises(ValueError, match="labels"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seedzoo.selection.bootstrap import ErrorDraws, summarise, upper_quantile
+from seedzoo.selection.bootstrap import ErrorDraws, draws_for, joint_critical, summarise, upper_quantile
 from seedzoo.selection.confidence_set import confidence_set, paired_se, units_needed
 
 
@@ -83,6 +83,34 @@ def test_max_t_of_one_row_is_exact() -> None:
     for student, expected in ((False, 1.959964), (True, 2.228139)):  # t, df 10
         found = draws.max_t(one, student=student, alpha=0.05)
         assert (found.single, found.one_sided, found.two_sided) == pytest.approx((expected,) * 3, abs=1e-6)
+
+
+def test_beyond_the_draws_critical_values_are_bonferronis() -> None:
+    ratios = np.random.default_rng(0).standard_normal((8, 999))
+    enough = joint_critical(ratios, dof=None, alpha=0.001)
+    assert enough.two_sided == np.abs(ratios).max()
+    beyond = joint_critical(ratios, dof=None, alpha=1e-9)
+    assert beyond.two_sided == beyond.one_sided == pytest.approx(stats.norm.isf(1e-9 / 16))
+    assert beyond.single == pytest.approx(stats.norm.isf(5e-10))
+    outlier = ratios.copy()
+    outlier[3, 5] = 50.0
+    assert joint_critical(outlier, dof=None, alpha=1e-9).two_sided == 50.0
+
+
+def test_set_beyond_the_draws_is_bonferronis() -> None:
+    sample = summarise(correlated(400, 5))
+    draws = ErrorDraws(sample, variants=5, n_boot=500, rng=np.random.default_rng(0))
+    found = confidence_set(sample, draws, variants=5, alpha=1e-7)
+    assert found.critical == pytest.approx(np.full(5, stats.t.isf(1e-7 / 4, 399)))
+
+
+@pytest.mark.parametrize(
+    ("alpha", "asked", "expected"),
+    [(0.05, 2000, 2000), (0.001, 2000, 4000), (1e-9, 2000, 20_000), (0.0, 30_000, 30_000)],
+)
+def test_draws_are_bounded(alpha: float, asked: int, expected: int) -> None:
+    assert draws_for(alpha, n_boot=asked, variants=50) == expected
+    assert draws_for(alpha, n_boot=500, variants=1 << 14) <= 512
 
 
 def test_upper_quantile_counts_the_observed_value() -> None:

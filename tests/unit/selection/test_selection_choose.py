@@ -8,6 +8,7 @@ from scipy import stats
 
 from seedzoo import selection
 from seedzoo.selection import Choice, Interval, choose, choose_with_requirements, wilson, wilson_at
+from seedzoo.selection.choice import assess
 
 MATRICES = st.builds(
     lambda seed, n, m, p: np.random.default_rng(seed).random((n, m)) < p,
@@ -85,6 +86,37 @@ class TestByHand:
         q2 = 1.710882**2  # t, df 24
         needed = (q2 * v + np.sqrt((q2 * v) ** 2 + 4 * 0.08**2 * q2)) / (2 * 0.08**2)  # 93
         assert choice.labels_to_separate == pytest.approx(needed - 25, abs=2)
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("alpha", [1e-9, 1e-300, 5e-324])
+    def test_any_alpha_is_valid(self, alpha: float) -> None:
+        scores = family(200, 5)
+        choice = choose(scores, alpha=alpha, reference=0, groups=np.arange(200) // 2)
+        usual = choose(scores, alpha=0.001, reference=0, groups=np.arange(200) // 2)
+        assert set(usual.candidates) <= set(choice.candidates)
+        for one, two in ((choice.accuracy, usual.accuracy), *((choice.gains[k], usual.gains[k]) for k in usual.gains)):
+            assert one.low <= two.low <= two.estimate <= two.high <= one.high
+        assert assess(scores, best=0, alpha=alpha, seed=0)[1][0].max() <= usual.variant_intervals[0].max()
+
+    def test_more_than_the_draws_resolve_still_separates(self) -> None:
+        scores = np.tile([[1, 0, 0], [1, 1, 0]], (500, 1))
+        assert choose(scores, alpha=1e-6, n_boot=100).candidates == (0,)
+
+    @pytest.mark.parametrize("groups", [None, ["a"] * 40])
+    def test_one_unit_says_nothing_of_more_labels(self, groups: list[str] | None) -> None:
+        scores = np.tile([[1, 0], [1, 1]], (20, 1))
+        choice = choose(scores if groups else scores[:1], groups=groups)
+        assert choice.candidates == (0, 1)
+        assert choice.labels_to_separate is None
+        assert choice.detectable == 1.0
+
+    def test_reason_names_merit_and_preference(self) -> None:
+        words = {"merit": "the lowest Brier score", "preference": "held-out accuracy"}
+        assert choose([[1, 0]] * 3, **words).reason == "Recommended for the lowest Brier score on 3 examples."  # type: ignore[arg-type]
+        tied = choose([[1, 1]] * 3, order=[1, 2], **words).reason  # type: ignore[arg-type]
+        assert tied == (
+            "Recommended among 2 tied at the lowest Brier score on 3 examples; tie broken by held-out accuracy."
+        )
 
     def test_external_baseline(self) -> None:
         scores = np.array([[1, 1]] * 80 + [[1, 0]] * 12 + [[0, 1]] * 8)
@@ -369,6 +401,7 @@ SCORES = np.ones((4, 3))
         ([[0, -1]], r"\[0, 1\]"),
         ([["a", "b"]], "dtype"),
         ([[1, 0], [1]], "cannot be read"),
+        (np.ma.array([[1.0, 0.5]], mask=[[False, True]]), "masked"),
     ],
 )
 def test_refuses_scores(scores: object, message: str) -> None:
@@ -397,7 +430,19 @@ def test_refuses_scores(scores: object, message: str) -> None:
         ({"order": ["x", "y", "z"]}, "numbers"),
         ({"seed": -1}, "seed"),
         ({"n_boot": 10}, "n_boot"),
-        ({"alpha": 0.001, "n_boot": 500}, "n_boot"),
+        ({"n_boot": 10**9}, "n_boot"),
+        ({"alpha": None}, "alpha must be a number"),
+        ({"alpha": [0.05]}, "alpha must be a number"),
+        ({"alpha": np.array([0.05, 0.1])}, "alpha must be a number"),
+        ({"alpha": 10**400}, "alpha must lie"),
+        ({"delta": "0.01"}, "delta must be a number"),
+        ({"groups": 5}, "groups must have one entry"),
+        ({"groups": np.array(5)}, "groups must have one entry"),
+        ({"groups": [1.0, 1.0, np.nan, 2.0]}, "NaN"),
+        ({"groups": np.array([1, 1, np.nan, 2], dtype=np.float32)}, "NaN"),
+        ({"baselines": [1]}, "baselines must map"),
+        ({"baselines": {"a": np.ma.array([1.0, 0, 1, 0], mask=[0, 0, 1, 0])}}, "'a' must not be masked"),
+        ({"prior": object(), "signatures": np.ones((3, 2))}, "prior must be a Prior"),
     ],
 )
 def test_refuses_arguments(arguments: dict[str, object], message: str) -> None:

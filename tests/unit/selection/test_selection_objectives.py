@@ -169,7 +169,7 @@ def test_weights_are_repetitions(seed: int, name: str) -> None:
     chance[:, :, 2] = 1 - chance[:, :, 0] - chance[:, :, 1]
     data = Inputs.of(labels, probabilities=np.clip(chance, 0, 1), slices=rng.integers(0, 2, 12))
     weights = rng.integers(0, 3, 12)
-    metric = objective(name, **({"costs": 1 - np.eye(3)} if name == "cost" else {}))
+    metric = objective(name, **{"cost": {"costs": 1 - np.eye(3)}, "top_k": {"k": 2}}.get(name, {}))
     if not weights.any():
         return
     repeated = metric.evaluate(data.take(np.repeat(np.arange(12), weights)), np.ones((weights.sum(), 1)))
@@ -315,6 +315,16 @@ class TestChooseByMetric:
             (accuracy(), {"alpha": 1}, "alpha"),
             (accuracy(), {"delta": 0}, "delta"),
             (accuracy(), {"n_boot": 5}, "n_boot"),
+            (accuracy(), {"delta": 1.5}, "delta must lie strictly between 0 and 1,"),
+            (brier(), {"delta": 2}, "delta must lie strictly between 0 and 2,"),
+            (log_loss(), {"delta": np.inf}, "delta must be positive and finite"),
+            (log_loss(), {"delta": 0.0}, "delta must be positive and finite"),
+            (accuracy(), {"baselines": 5}, "baselines must be a list of names"),
+            (accuracy(), {"baselines": "ab"}, "baselines must be a list of names"),
+            (accuracy(), {"baselines": [1]}, "baselines must be a list of names"),
+            ("macro_f1", {}, "metric must be a Metric"),
+            (top_k(4), {}, "top_k with k = 4 of 4 classes is always right"),
+            (risk_at_coverage(0.008), {}, "keeps no example of 120"),
             (accuracy(), {"reference": 3}, "reference"),
             (accuracy(), {"order": [1]}, "order"),
             (accuracy(), {"baselines": ["a", "a"]}, "baselines"),
@@ -328,6 +338,47 @@ class TestChooseByMetric:
     def test_refuses(self, inputs: Inputs, metric: Metric, arguments: dict[str, object], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             choose_by_metric(metric, inputs, **arguments)  # type: ignore[arg-type]
+
+    def test_refuses_what_are_no_inputs(self) -> None:
+        with pytest.raises(ValueError, match="inputs must be Inputs"):
+            choose_by_metric(accuracy(), None)  # type: ignore[arg-type]
+
+    def test_delta_in_the_unit_of_the_metric(self, inputs: Inputs) -> None:
+        for metric, delta in ((log_loss(), 7.0), (brier(), 1.9), (cost_matrix(100 * (1 - np.eye(4))), 60.0)):
+            choice = choose_by_metric(metric, inputs, delta=delta, n_boot=200)
+            assert choice.delta == delta
+            assert choice.p_within == 1
+
+    def test_small_alpha_and_one_group(self, inputs: Inputs) -> None:
+        usual, tiny = (choose_by_metric(macro_f1(), inputs, alpha=alpha, n_boot=200) for alpha in (0.01, 1e-9))
+        assert set(usual.candidates) <= set(tiny.candidates)
+        assert tiny.accuracy.low <= usual.accuracy.low <= usual.accuracy.high <= tiny.accuracy.high
+        alone = choose_by_metric(macro_f1(), inputs, groups=[0] * 120, n_boot=200)
+        assert alone.labels_to_separate is None
+        assert alone.detectable == 1.0
+
+    def test_gains_stay_possible(self) -> None:
+        data = Inputs.of([0, 1, 1], predicted=[[0, 1], [1, 0], [1, 1]])
+        cost = cost_matrix(10 * (1 - np.eye(2)))
+        for metric, span in ((accuracy(), 1.0), (cost, 10.0)):
+            choice = choose_by_metric(metric, data, reference=1, n_boot=200, alpha=0.01)
+            assert choice.detectable <= span
+            for gain in choice.gains.values():
+                assert -span <= gain.low <= gain.estimate <= gain.high <= span
+        assert choose_by_metric(accuracy(), data, reference=1, n_boot=200, alpha=0.01).gains["best_held_out"].high == 1
+
+    def test_preference_is_named(self) -> None:
+        data = Inputs.of([0, 1, 1], predicted=[[0, 0]] * 3)
+        text = choose_by_metric(accuracy(), data, order=[1, 2], n_boot=200, preference="held-out accuracy").reason
+        assert text.endswith("tie broken by held-out accuracy.")
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("chance", [0.7, 1.0])
+    def test_identical_losses_of_one_class(self, chance: float) -> None:
+        data = Inputs.of([0] * 5, probabilities=np.tile([chance, 1 - chance], (5, 3, 1)))
+        choice = choose_by_metric(log_loss(), data, n_boot=200, reference=1)
+        assert choice.candidates == (0, 1, 2)
+        assert choice.accuracy.low <= choice.accuracy.estimate < choice.accuracy.high
 
     def test_undefined_metric(self) -> None:
         data = Inputs.of([0, 0], probabilities=np.full((2, 1, 2), 0.5))

@@ -74,6 +74,8 @@ class TestFit:
     def test_one_variant(self) -> None:
         prior = fit_prior([[0.5]], [[[0.5, 0.5]]])
         assert rank_unlabeled([[0.3, 0.4]], prior).tolist() == [0]
+        with pytest.raises(ValueError, match="prior must be a Prior"):
+            rank_unlabeled([[0.3, 0.4]], None)  # type: ignore[arg-type]
         assert posterior_deviations([0.7], 0.01, [[0.3, 0.4]], prior).tolist() == [0]
 
 

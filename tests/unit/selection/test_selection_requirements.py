@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,6 +44,9 @@ class TestParse:
             ("  log_loss<=0.4  ", ("log_loss", None, False, 0.4)),
             ("accuracy [ site A, night ]>= 80 %", ("accuracy", "site A, night", True, 0.8)),
             ("accuracy >= 1.", ("accuracy", None, True, 1.0)),
+            ("brier <= 1.9", ("brier", None, False, 1.9)),
+            ("log_loss <= 300", ("log_loss", None, False, 300.0)),
+            ("ece <= 5%", ("ece", None, False, 0.05)),
         ],
     )
     def test_reads(self, text: str, expected: tuple[object, ...]) -> None:
@@ -68,6 +73,16 @@ class TestParse:
             ("profile >= .8", "needs a condition"),
             ("speed >= .8", "no objective is called 'speed'"),
             ("cost <= 1", "costs come with a matrix"),
+            ("accuracy >= 80", "accuracy is a share: did you mean 80%"),
+            ("profile[blur] >= 65", "profile is a share: did you mean 65%"),
+            ("ece <= 5", "ece is a share: did you mean 5%"),
+            ("accuracy >= 101%", "accuracy lies between 0 and 1"),
+            ("accuracy >= 800", "accuracy lies between 0 and 1"),
+            ("brier <= 3", "brier lies between 0 and 2"),
+            ("brier <= 30%", "brier is no share"),
+            ("log_loss <= 40%", "log_loss is no share"),
+            (None, "must be text"),
+            (5, "must be text"),
         ],
     )
     def test_refuses(self, text: str, message: str) -> None:
@@ -78,7 +93,7 @@ class TestParse:
         metric=st.sampled_from(NAMES),
         argument=st.none() | st.text(min_size=1).map(str.strip).filter(lambda s: s and not set(s) & set("[]\n\r")),
         at_least=st.booleans(),
-        threshold=st.floats(0, 1e3).map(lambda x: round(x, 4)),
+        threshold=st.floats(0, 1).map(lambda x: round(x, 4)),
     )
     def test_round_trip(self, metric: str, argument: str | None, at_least: bool, threshold: float) -> None:
         one = Requirement(metric=metric, argument=argument, at_least=at_least, threshold=threshold)
@@ -179,6 +194,44 @@ class TestEvaluate:
                 [parse_requirement("profile[blur] >= .5")], Evidence(scores=np.ones((4, 2)), profile={"blur": counts})
             )
 
+    @pytest.mark.parametrize(
+        ("requirements", "arguments", "message"),
+        [
+            ([5], {}, "type Requirement"),
+            (["accuracy >= .5"], {}, "parse_requirement"),
+            ("accuracy >= .5", {}, "list of requirements"),
+            (None, {}, "list of requirements"),
+            ([parse_requirement("accuracy >= .5")], {"seed": -1}, "seed must be at least 0"),
+            ([parse_requirement("accuracy >= .5")], {"n_boot": 10**9}, "n_boot"),
+            ([parse_requirement("accuracy >= .5")], {"alpha": None}, "alpha"),
+        ],
+    )
+    def test_refuses_arguments(self, requirements: object, arguments: dict[str, object], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            evaluate_requirements(requirements, Evidence(scores=np.ones((4, 2))), **arguments)  # type: ignore[arg-type]
+
+    def test_small_alpha_is_bounded_and_wider(self) -> None:
+        """Beyond what the draws resolve the bounds are Bonferroni's at least."""
+        scores = np.random.default_rng(0).random((300, 50)) < 0.8
+        labels = np.zeros(300, dtype=np.int64)
+        inputs = Inputs.of(labels, predicted=np.where(scores, 0, 1))
+        asked = [parse_requirement("accuracy >= .8")] * 19 + [parse_requirement("balanced_accuracy >= .8")]
+        evidence = Evidence(scores=scores, inputs=inputs)
+        tracemalloc.start()
+        first, last = (evaluate_requirements(asked, evidence, alpha=alpha) for alpha in (0.001, 1e-9))
+        assert tracemalloc.get_traced_memory()[1] < 256 << 20
+        tracemalloc.stop()
+        for number, metric in ((0, "accuracy"), (19, "balanced_accuracy")):
+            assert np.all(last[number].lows <= first[number].lows), metric
+            assert np.all(last[number].highs >= first[number].highs), metric
+        low, high = wilson(first[0].estimates, 300, alpha=1e-9 / (20 * 50))
+        assert np.all(last[0].lows <= low + 1e-12)
+        assert np.all(last[0].highs >= high - 1e-12)
+        # At alpha .001 the bounds are Bonferroni's or, by a rare draw, a little wider.
+        assert first[0].lows.mean() == pytest.approx(
+            wilson(first[0].estimates, 300, alpha=5e-5 / 50)[0].mean(), abs=0.02
+        )
+
     def test_refuses_none_at_all(self) -> None:
         with pytest.raises(ValueError, match="at least one"):
             evaluate_requirements([], Evidence(scores=np.ones((4, 2))))
@@ -226,8 +279,33 @@ class TestChoose:
         assert outcome.nearest == outcome.choice.best == 2
         assert outcome.choice.candidates == ()
         assert outcome.status is Status.REFUTED
-        assert outcome.choice.p_within == 0
+        assert np.isnan(outcome.choice.p_within)
         assert outcome.table[0].shortfall[2] == pytest.approx(0.1)
+
+    def test_nearest_weighs_shortfalls_by_range(self) -> None:
+        rng = np.random.default_rng(0)
+        labels = np.zeros(400, dtype=np.int64)
+        loss = rng.uniform(0.9, 1.1, (400, 2)) * [0.5, 8.0]
+        right = rng.random((400, 2)) < [0.6, 0.88]
+        own = np.exp(-loss)
+        inputs = Inputs.of(labels, predicted=np.where(right, 0, 1), probabilities=np.stack([own, 1 - own], axis=2))
+        outcome = choose_with_requirements(right, ["accuracy >= .99", "log_loss <= .4"], inputs=inputs)
+        assert outcome.status is Status.REFUTED
+        share, nats = outcome.table
+        assert share.relative_shortfall == pytest.approx(share.shortfall)
+        assert nats.relative_shortfall == pytest.approx(nats.shortfall / nats.highs.max())
+        assert outcome.nearest == np.maximum(share.relative_shortfall, nats.relative_shortfall).argmin() == 0
+        mild = choose_with_requirements(right, ["accuracy >= .99", "log_loss <= 6"], inputs=inputs)
+        # The second lacks 2 nats, more than the .39 of the first as numbers, but less as shares of the range.
+        assert mild.nearest == 1
+
+    def test_merit_and_preference_are_named(self) -> None:
+        words = {"merit": "the lowest Brier score", "preference": "held-out accuracy"}
+        met = choose_with_requirements(three(), ["accuracy >= .1"], **words)  # type: ignore[arg-type]
+        assert met.choice.reason.startswith("Recommended for the lowest Brier score on 2000 examples among the 3 that")
+        tied = choose_with_requirements(np.ones((300, 2)), ["accuracy >= .1"], order=[1, 2], **words)  # type: ignore[arg-type]
+        assert tied.choice.best == 1
+        assert tied.choice.reason.endswith("It ties with 1 more; tie broken by held-out accuracy.")
 
     def test_worst_of_several_requirements(self) -> None:
         outcome = choose_with_requirements(
@@ -298,6 +376,9 @@ class TestChoose:
             ({"requirements": ["nonsense"]}, "must read"),
             ({"alpha": 2}, "alpha"),
             ({"n_boot": 20}, "n_boot"),
+            ({"requirements": [5]}, "type Requirement"),
+            ({"requirements": 5}, "list of requirements"),
+            ({"requirements": "accuracy >= .1"}, "list of requirements"),
             ({"reference": 9}, "reference"),
             ({"slices": {"a": [1, 2]}, "requirements": ["accuracy[a] >= .1"]}, "booleans"),
         ],
@@ -369,7 +450,7 @@ class TestChooseByMetric:
         )
         assert outcome.nearest == outcome.choice.best == 2
         assert outcome.choice.candidates == ()
-        assert outcome.choice.p_within == 0
+        assert np.isnan(outcome.choice.p_within)
         assert outcome.choice.labels_to_separate is None
 
     def test_baselines_are_the_last_columns(self) -> None:
@@ -447,7 +528,10 @@ class TestChooseByMetric:
             ({"requirements": []}, "at least one"),
             ({"baselines": ["a", "a"]}, "baselines"),
             ({"n_boot": 20}, "n_boot"),
-            ({"alpha": 0.01, "n_boot": 150}, "n_boot"),
+            ({"delta": 1.0}, "delta"),
+            ({"metric": "macro_f1"}, "metric must be a Metric"),
+            ({"inputs": None}, "inputs must be Inputs"),
+            ({"requirements": [5]}, "type Requirement"),
             ({"reference": 9}, "reference"),
             ({"scores": np.ones((4, 2))}, r"scores must have shape \(40, 4\)"),
             ({"requirements": ["accuracy[a] >= .1"]}, "no slices"),

@@ -96,6 +96,7 @@ class _Common(TypedDict):
     groups: NDArray[np.int64] | None
     reference: int
     order: Floats
+    preference: str
     seed: int
 
 
@@ -119,6 +120,7 @@ def choose_measured(
         groups=around.groups,
         reference=around.reference,
         order=around.held_out,
+        preference="the held-out accuracy",
         seed=settings.seed,
     )
     try:
@@ -143,6 +145,7 @@ def _by_scores(
 ) -> Outcome:
     scores, baselines = unit[:, :-1], {ENSEMBLE: unit[:, -1]}
     delta = settings.delta / (metric.high - metric.low)
+    merit = "the highest sample mean" if metric.higher_is_better else f"the lowest mean {metric.name}"
     required = None
     if settings.requirements:
         required = choose_with_requirements(
@@ -153,6 +156,7 @@ def _by_scores(
             inputs=measured.inputs(around.n_classes, ensemble=False, slices=around.slice_numbers),
             delta=delta,
             baselines=baselines,
+            merit=merit,
             **common,
         )
         choice = required.choice
@@ -160,6 +164,7 @@ def _by_scores(
         choice = choose(
             scores,
             delta=delta,
+            merit=merit,
             prior=None if help_ is None else help_.prior,
             signatures=None if help_ is None else help_.signatures,
             baselines=baselines,

@@ -261,10 +261,17 @@ class ActiveSelector:
             if selector._labels[at] >= 0:
                 raise ValueError(f"state: example {at} is labelled twice")
             selector._record(at, check_int(label, "state: label", low=0, high=selector._classes), q)
+        if audit.ndim != 1 or len(set(audit.tolist())) < audit.size:
+            raise ValueError("the state's audit must be a list of examples, none of them twice")
         if audit.size:
             selector._audited = np.array([check_int(at, "state: audit", low=0, high=count) for at in audit.tolist()])
         if pending >= 0:
-            selector._pending = check_int(pending, "state: pending", low=0, high=count), pending_q
+            at = check_int(pending, "state: pending", low=0, high=count)
+            # Only examples on which the variants disagree are drawn with a probability.
+            drawn = selector._row_of[at] >= 0
+            if selector._labels[at] >= 0 or not (0.0 < pending_q <= 1.0 if drawn else math.isnan(pending_q)):
+                raise ValueError(f"state: example {at} cannot be pending, drawn with probability {pending_q}")
+            selector._pending = at, pending_q
         return selector
 
     def _record(self, at: int, label: int, q: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seedzoo.selection.checks import as_column, as_group_codes, check_int, check_open_unit
+from seedzoo.selection.checks import as_column, as_group_codes, check_int, check_open, check_open_unit
 
-__all__ = ["BEST_HELD_OUT", "FAMILY_MEAN", "Arguments", "check_arguments", "check_baselines", "check_names"]
+__all__ = [
+    "BEST_HELD_OUT",
+    "FAMILY_MEAN",
+    "Arguments",
+    "check_arguments",
+    "check_baselines",
+    "check_draws",
+    "check_names",
+]
 
 FAMILY_MEAN = "family_mean"
 BEST_HELD_OUT = "best_held_out"
 _RESERVED = (FAMILY_MEAN, BEST_HELD_OUT)
+# Bounds memory: 40 MiB of draws for 50 variants.
+_MOST_DRAWS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +71,7 @@ def check_arguments(
     order: ArrayLike | None,
     seed: int,
     n_boot: int,
-    parts: int = 1,
+    span: float = 1.0,
 ) -> Arguments:
     """Check the arguments of ``choose`` that do not depend on what is maximised.
 
@@ -75,32 +84,42 @@ def check_arguments(
         reference: See ``choose``.
         order: See ``choose``.
         seed: See ``choose``.
-        n_boot: See ``choose``; at least 100 and as many as a quantile at alpha / parts needs.
-        parts: Among how many statements alpha is divided.
+        n_boot: See ``choose``.
+        span: Largest possible difference in what is maximised; inf where there is none.
 
     Raises:
         ValueError: An argument out of range or of the wrong shape.
     """
-    level = check_open_unit(alpha, "alpha")
     return Arguments(
         n=n,
         variants=variants,
-        alpha=level,
-        delta=check_open_unit(delta, "delta"),
+        alpha=check_open_unit(alpha, "alpha"),
+        delta=check_open(delta, "delta", high=span),
         codes=None if groups is None else as_group_codes(groups, n=n),
         reference=None if reference is None else check_int(reference, "reference", low=0, high=variants),
         preference=_order(order, variants=variants),
         seed=check_int(seed, "seed", low=0),
-        n_boot=check_int(n_boot, "n_boot", low=max(100, math.ceil(parts / level - 1e-9) - 1)),
+        n_boot=check_draws(n_boot),
     )
+
+
+def check_draws(n_boot: int) -> int:
+    """The number of draws.
+
+    Raises:
+        ValueError: Fewer than 100 say little, and many more only cost memory.
+    """
+    return check_int(n_boot, "n_boot", low=100, high=_MOST_DRAWS + 1)
 
 
 def check_baselines(baselines: Mapping[str, ArrayLike] | None, *, n: int) -> dict[str, NDArray[np.float64]]:
     """Baseline scores [n] by name.
 
     Raises:
-        ValueError: A reserved name, or scores of the wrong shape, NaN or outside [0, 1].
+        ValueError: No mapping, a reserved name, or scores of the wrong shape, NaN or outside [0, 1].
     """
+    if baselines is not None and not isinstance(baselines, Mapping):
+        raise ValueError(f"baselines must map names to scores, got {type(baselines).__name__}")
     given = {} if baselines is None else dict(baselines)
     for name in _RESERVED:
         if name in given:
@@ -114,7 +133,11 @@ def check_names(baselines: Sequence[str], *, columns: int) -> tuple[str, ...]:
     Raises:
         ValueError: Names that repeat or are reserved, or no column left for a variant.
     """
+    if not isinstance(baselines, Sequence) or isinstance(baselines, str):
+        raise ValueError(f"baselines must be a list of names, got {baselines!r}")
     names = tuple(baselines)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"baselines must be a list of names, got {baselines!r}")
     if columns <= len(names) or len(set(names)) < len(names) or set(_RESERVED) & set(names):
         raise ValueError("baselines must be distinct names, none reserved, of columns beside at least one variant")
     return names

@@ -14,13 +14,19 @@ __all__ = [
     "ErrorDraws",
     "Sample",
     "critical_value",
+    "draws_for",
     "joint_critical",
+    "resolves",
     "summarise",
     "upper_quantile",
 ]
 
 # Variance of a mean that is rounding, not variation: columns of equal float scores leave such traces.
 _NEGLIGIBLE = 1e-24
+# Draws taken unasked, for a small alpha: this many, and no more numbers [variants, draws] than 64 MiB hold.
+_MOST_DRAWS, _MOST_CELLS = 20_000, 1 << 23
+# A critical value beyond all data, whose fourth power is still finite.
+_BEYOND = 1e50
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -181,14 +187,15 @@ class ErrorDraws:
             student: As in :meth:`of`.
             alpha: One minus the coverage.
         """
-        single = critical_value(alpha / 2, self._dof if student else None)
+        dof = self._dof if student else None
         variance = np.diagonal(covariance)
         rows = variance > _NEGLIGIBLE
         if np.count_nonzero(rows) < 2:
+            single = critical_value(alpha / 2, dof)
             return Critical(single=single, one_sided=single, two_sided=single)
         draws = self.of(covariance, student=student)[rows]
         draws /= np.sqrt(variance[rows])[:, None]
-        return joint_critical(draws, single=single, alpha=alpha)
+        return joint_critical(draws, dof=dof, alpha=alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,30 +213,53 @@ class Critical:
     two_sided: float
 
 
-def joint_critical(ratios: NDArray[np.float64], *, single: float, alpha: float) -> Critical:
+def joint_critical(ratios: NDArray[np.float64], *, dof: int | None, alpha: float) -> Critical:
     """Critical values from draws of studentised errors (max-T); none is smaller than that of one estimate.
 
     The one-sided value comes from both signs of each draw: where the law is symmetric that doubles the draws, where
-    a bootstrap is skewed it keeps the skewness from shortening the side on which the error is the likelier.
+    a bootstrap is skewed it keeps the skewness from shortening the side on which the error is the likelier. At an
+    alpha too small for B draws (:func:`resolves`) none is smaller than the largest draw, nor than Bonferroni's value
+    at alpha / (2 K): valid, and wider than more draws would make it.
 
     Args:
         ratios: [K, B] error / standard error.
-        single: See :class:`Critical`.
+        dof: Degrees of freedom of the standard errors; None: known, so normal.
         alpha: One minus the coverage.
     """
+    estimates, count = ratios.shape
+    single = critical_value(alpha / 2, dof)
+    least = single if resolves(count, alpha) else critical_value(alpha / (2 * estimates), dof)
     top, bottom = ratios.max(axis=0), -ratios.min(axis=0)
     one_sided = upper_quantile(np.concatenate([top, bottom]), alpha=alpha / 2)
     two_sided = upper_quantile(np.maximum(top, bottom), alpha=alpha)
-    return Critical(single=single, one_sided=max(single, float(one_sided)), two_sided=max(single, float(two_sided)))
+    return Critical(single=single, one_sided=max(least, float(one_sided)), two_sided=max(least, float(two_sided)))
 
 
 def critical_value(tail: float, dof: int | None) -> float:
-    """Upper quantile of the normal, or of Student's t where degrees of freedom are given."""
-    return float(stats.norm.isf(tail) if dof is None else stats.t.isf(tail, dof))
+    """Upper quantile of the normal, or of Student's t where degrees of freedom are given; at most 1e50."""
+    return min(float(stats.norm.isf(tail) if dof is None else stats.t.isf(tail, dof)), _BEYOND)
+
+
+def resolves(n_boot: int, alpha: float) -> bool:
+    """Whether a Monte Carlo test with so many draws can have level alpha: alpha (B + 1) >= 1."""
+    return alpha * (n_boot + 1) >= 1 - 1e-9
+
+
+def draws_for(alpha: float, *, n_boot: int, variants: int, most: int = _MOST_DRAWS) -> int:
+    """How many draws to take for quantiles at alpha: four beyond it where that costs little, never fewer than asked.
+
+    Args:
+        alpha: Level.
+        n_boot: As many as the caller asked for.
+        variants: M; time and memory grow with it.
+        most: Limit to what is taken unasked.
+    """
+    limit = min(most, _MOST_CELLS // variants)
+    return max(n_boot, limit if alpha * limit < 4 else math.ceil(4 / alpha))
 
 
 def upper_quantile(draws: NDArray[np.float64], *, alpha: float) -> NDArray[np.float64]:
-    """The ceil((B + 1)(1 - alpha))-th smallest of B draws along the last axis.
+    """The ceil((B + 1)(1 - alpha))-th smallest of B draws along the last axis; the largest where there are too few.
 
     Counting the observed value among the draws makes a Monte Carlo test exact in its level.
 

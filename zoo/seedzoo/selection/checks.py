@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["as_column", "as_group_codes", "as_scores", "check_int", "check_open_unit"]
+__all__ = ["as_column", "as_group_codes", "as_scores", "check_int", "check_open", "check_open_unit"]
 
 
 def check_open_unit(value: float, name: str) -> float:
@@ -19,9 +20,25 @@ def check_open_unit(value: float, name: str) -> float:
     Raises:
         ValueError: It does not.
     """
-    number = float(value)
-    if not 0.0 < number < 1.0:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, got {value!r}")
+    return check_open(value, name, high=1.0)
+
+
+def check_open(value: float, name: str, *, high: float) -> float:
+    """The value as a float, if it lies strictly between 0 and a limit, which may be infinite.
+
+    Raises:
+        ValueError: It does not, or is no single number.
+    """
+    given = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    if not isinstance(given, numbers.Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    try:
+        number = float(given)
+    except OverflowError:
+        number = math.inf
+    if not 0.0 < number < high:
+        where = "be positive and finite" if high == math.inf else f"lie strictly between 0 and {high:g}"
+        raise ValueError(f"{name} must {where}, got {value!r}")
     return number
 
 
@@ -42,6 +59,8 @@ def check_int(value: Any, name: str, *, low: int, high: float = math.inf) -> int
 
 
 def _unit_floats(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise ValueError(f"{name} must not be masked: leave out the examples that lack a score")
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -108,13 +127,19 @@ def as_group_codes(groups: Sequence[Hashable] | NDArray[Any], *, n: int) -> NDAr
         [n] group numbers.
 
     Raises:
-        ValueError: Wrong length, or a value that is not hashable.
+        ValueError: No list, wrong length, a value that is not hashable, or NaN.
     """
+    if not isinstance(groups, Iterable) or (isinstance(groups, np.ndarray) and groups.ndim == 0):
+        raise ValueError(f"groups must have one entry per example ({n}), got {groups!r}")
     values = groups.tolist() if isinstance(groups, np.ndarray) else list(groups)
     if len(values) != n:
         raise ValueError(f"groups must have one entry per example ({n}), got {len(values)}")
-    numbers: dict[Hashable, int] = {}
+    found: dict[Hashable, int] = {}
     try:
-        return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.intp)
+        codes = np.array([found.setdefault(value, len(found)) for value in values], dtype=np.intp)
+        odd = any(not operator.eq(value, value) for value in found)
     except TypeError as error:
         raise ValueError(f"groups must be hashable values: {error}") from error
+    if odd:  # NaN is equal to nothing, so each would be a group of its own
+        raise ValueError("groups must not hold NaN")
+    return codes

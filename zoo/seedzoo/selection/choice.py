@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seedzoo.selection.arguments import BEST_HELD_OUT, FAMILY_MEAN, check_arguments, check_baselines
-from seedzoo.selection.bootstrap import ErrorDraws, Sample, summarise
+from seedzoo.selection.bootstrap import ErrorDraws, Sample, draws_for, summarise
 from seedzoo.selection.checks import as_scores, check_open_unit
 from seedzoo.selection.confidence_set import confidence_set
 from seedzoo.selection.intervals import Interval
@@ -27,6 +26,7 @@ from seedzoo.selection.statements import (
     gains_of_pick,
     labels_to_separate,
     rank,
+    ties,
     variant_intervals,
 )
 
@@ -49,15 +49,15 @@ class Choice:
         gains: For each baseline, how far the recommended variant lies above it; each interval holds for any rule
             that picks. A variant compared with itself gains (0, 0, 0).
         p_within: Posterior probability that the recommended variant is within delta of the best one
-            (:mod:`seedzoo.selection.posterior`).
+            (:mod:`seedzoo.selection.posterior`); nan: not stated.
         detectable: Smallest true difference between two typical leaders that a two-sided paired test at level
             alpha finds with 80 % power at this n: (t(1 - alpha/2) + z(.8)) times the median standard error of
             the paired difference between the recommended variant and the other candidates (all other
             variants where it is the only candidate). 0 for a single variant: there is nothing to detect.
         labels_to_separate: How many more labels until the runner-up leaves the set if the observed difference
-            is the true one (so about even odds; more for a good chance). None where the set has one member
-            or the two leaders tie.
-        reason: How the recommended variant was picked, one sentence.
+            is the true one (so about even odds; more for a good chance). None where the set has one member,
+            the two leaders tie, or all examples are one or of one group, which tells nothing of variation.
+        reason: How the recommended variant was picked, in words.
         n: Number of examples.
         alpha: One minus the coverage of the set and of each interval.
         delta: Tolerated shortfall behind ``p_within``.
@@ -91,6 +91,8 @@ def choose(
     order: ArrayLike | None = None,
     seed: int = 0,
     n_boot: int = 2000,
+    merit: str = "the highest sample mean",
+    preference: str = "the given order of preference",
 ) -> Choice:
     """Recommend the variant with the highest mean score and say what the data can vouch for.
 
@@ -116,7 +118,10 @@ def choose(
         reference: Index of the variant that is best by held-out accuracy; adds the baseline "best_held_out".
         order: [M] numbers, higher is preferred, for exact ties of the sample mean; then the lowest index.
         seed: Seed of the bootstrap draws; the same seed gives the same result.
-        n_boot: Number of bootstrap and of posterior draws.
+        n_boot: Number of bootstrap and of posterior draws, 100 to 100,000. Where they are too few for alpha, fewer
+            than 1 / alpha - 1, Bonferroni's critical values take over: valid, and wider.
+        merit: What the scores' highest mean stands for, as the reason names it: say, "the lowest Brier score".
+        preference: What ``order`` is, as the reason names it.
 
     Returns:
         The choice, its confidence set and its intervals.
@@ -125,7 +130,7 @@ def choose(
         ValueError: An argument that cannot be used: scores not [n >= 1, M >= 1], NaN or outside [0, 1]; alpha
             or delta outside (0, 1); a prior without signatures, signatures without a prior, or either for
             another number of variants; groups, baselines or order of the wrong shape; a reserved baseline name;
-            reference out of range; too few draws for alpha.
+            reference out of range; too few or too many draws.
 
     References:
         Confidence set and max-T intervals: see :mod:`seedzoo.selection.confidence_set` and
@@ -156,12 +161,13 @@ def choose(
 
     ranking = rank(means, given.preference)
     candidates = tuple(int(j) for j in ranking if members.kept[j])
-    reason = _reason(means, given.preference, best=int(ranking[0]), data=given.data)
+    where = f"{merit} on {given.data}"
+    reason = _reason(means, given.preference, best=int(ranking[0]), merit=where, preferred=preference)
     if prior is not None and assumed:
         reason += " The prior was not used: its signatures rest on assumed class proportions."
     elif prior is not None and features is not None and variants > 1:
         candidates = _by_prior(sample, candidates, prior, features)
-        reason = _prior_reason(candidates[0] == ranking[0], len(candidates), data=given.data)
+        reason = _prior_reason(candidates[0] == ranking[0], len(candidates), data=given.data, merit=merit)
     best = candidates[0]
     critical = accuracy_critical(sample, draws, variants=variants, alpha=given.alpha)
     return Choice(
@@ -208,7 +214,7 @@ def assess(
         best: Index of the picked variant.
         alpha: One minus the coverage of the intervals, in (0, 1).
         seed: Seed of the bootstrap draws.
-        n_boot: Number of draws; more are taken where alpha needs them.
+        n_boot: Number of draws; more are taken where alpha needs them, up to 20,000.
 
     Returns:
         Means, variant intervals and gains, as in :class:`Choice`.
@@ -220,9 +226,8 @@ def assess(
     variants = values.shape[1]
     level = check_open_unit(alpha, "alpha")
     sample = summarise(values)
-    draws = ErrorDraws(
-        sample, variants=variants, n_boot=max(n_boot, math.ceil(1 / level)), rng=np.random.default_rng(seed)
-    )
+    count = draws_for(level, n_boot=n_boot, variants=variants)
+    draws = ErrorDraws(sample, variants=variants, n_boot=count, rng=np.random.default_rng(seed))
     critical = accuracy_critical(sample, draws, variants=variants, alpha=level)
     baselines = contrasts(variants, None, ())
     gains = gains_of_pick(sample, draws, baselines, best=best, alpha=level, for_top=False)
@@ -236,6 +241,8 @@ def _check_prior(
         return None, False
     if prior is None or signatures is None:
         raise ValueError("prior and signatures must be given together")
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior must be a Prior, got {type(prior).__name__}")
     if prior.variants != variants:
         raise ValueError(f"the prior is for {prior.variants} variants, the scores have {variants}")
     return as_signatures(signatures, variants)
@@ -254,23 +261,22 @@ def _by_prior(
     return (best, *(j for j in candidates if j != best))
 
 
-def _prior_reason(agrees: bool, count: int, *, data: str) -> str:
+def _prior_reason(agrees: bool, count: int, *, data: str, merit: str) -> str:
     if count == 1:
         return f"Recommended as the only variant that {data} leave in the set."
-    also = "; it has the highest sample mean too" if agrees else ", not the highest sample mean"
+    also = f"; it has {merit} too" if agrees else f", not {merit}"
     return (
         f"Recommended among {count} that {data} do not tell apart for the highest expected accuracy, given the "
         f"family's stress profile and the variants' outputs{also}."
     )
 
 
-def _reason(means: NDArray[np.float64], preference: NDArray[np.float64], *, best: int, data: str) -> str:
+def _reason(
+    means: NDArray[np.float64], preference: NDArray[np.float64], *, best: int, merit: str, preferred: str
+) -> str:
     if means.size == 1:
         return "Recommended as the only variant there is."
-    rounded = np.round(means, DECIMALS)
-    tied = np.flatnonzero(rounded == rounded[best])
-    if tied.size == 1:
-        return f"Recommended for the highest sample mean on {data}."
-    by_order = np.count_nonzero(preference[tied] == preference[best]) == 1
-    rule = "the given order of preference" if by_order else "the lowest index"
-    return f"Recommended among {tied.size} tied at the highest sample mean on {data}; tie broken by {rule}."
+    tied, rule = ties(means, preference, best=best, preferred=preferred)
+    if tied == 1:
+        return f"Recommended for {merit}."
+    return f"Recommended among {tied} tied at {merit}; tie broken by {rule}."

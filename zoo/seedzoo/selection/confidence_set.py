@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedzoo.selection.bootstrap import ErrorDraws, Sample, upper_quantile
+from seedzoo.selection.bootstrap import ErrorDraws, Sample, critical_value, resolves, upper_quantile
 
 __all__ = ["ConfidenceSet", "confidence_set", "paired_se", "set_of_best", "units_needed"]
 
@@ -54,7 +55,7 @@ def units_needed(alpha: float) -> int:
 
     Even if all m of them speak for one side, chance does that with probability 2^-m (the sign test).
     """
-    return math.ceil(-math.log2(alpha) - 1e-9)
+    return math.ceil(-math.log2(max(alpha, sys.float_info.min)) - 1e-9)
 
 
 def confidence_set(sample: Sample, draws: ErrorDraws, *, variants: int, alpha: float) -> ConfidenceSet:
@@ -84,7 +85,9 @@ def set_of_best(
     Variant j is rejected if T_j = max_k (merit_k - merit_j) / se_kj exceeds the 1 - alpha quantile of its own
     bootstrap statistic max_k (e_k - e_j) / se_kj, e = draws of the merits' errors. If j is the best, the
     errors alone can make T_j positive, so one test per j suffices: only the true best must survive. With
-    fewer independent examples than :func:`units_needed` nothing is rejected.
+    fewer independent examples than :func:`units_needed` nothing is rejected. Where B draws are too few for alpha, no
+    critical value is smaller than the largest draw, nor than Bonferroni's t at alpha / (M - 1). Columns that cannot
+    differ, with a standard error of 0, never reject each other.
 
     Args:
         merit: [M] estimates, higher is better.
@@ -102,7 +105,9 @@ def set_of_best(
     ratios = np.full((variants, variants), -np.inf)
     if variants > 1:
         se = paired_se(covariance)
-        np.fill_diagonal(se, np.inf)  # a variant is no rival of itself: its ratio to itself counts as 0
+        # A variant is no rival of itself, nor of one that it cannot differ from: such ratios count as 0.
+        se[se == 0.0] = np.inf
+        np.fill_diagonal(se, np.inf)
         ratios = (merit[:, None] - merit[None, :]) / se
         np.fill_diagonal(ratios, -np.inf)
         work = np.empty_like(errors)
@@ -110,6 +115,8 @@ def set_of_best(
             np.subtract(errors, errors[j], out=work)
             work /= se[:, j, None]
             critical[j] = upper_quantile(work.max(axis=0), alpha=alpha)
+        if not resolves(errors.shape[1], alpha):
+            np.maximum(critical, critical_value(alpha / (variants - 1), max(units - 1, 1)), out=critical)
     separable = units >= units_needed(alpha)
     found = ConfidenceSet(kept=np.ones(variants, dtype=np.bool_), critical=critical, ratios=ratios, separable=separable)
     return replace(found, kept=~found.beaten_by(np.ones(variants, dtype=np.bool_)))

@@ -17,12 +17,29 @@ from seedzoo.selection.objectives import Inputs, Metric
 from seedzoo.selection.posterior import posterior_within
 from seedzoo.selection.statements import DECIMALS, POWER, contrasts
 
-__all__ = ["MetricDraws", "Standing", "interval_bounds", "metric_draws", "standing"]
+__all__ = ["MetricDraws", "Standing", "check_metric", "interval_bounds", "metric_draws", "span_of", "standing"]
 
 Floats = NDArray[np.float64]
 
 # Weights held at once: bounds memory to about 32 MiB at any number of examples.
 _BLOCK = 1 << 22
+
+
+def check_metric(metric: Metric, inputs: Inputs) -> None:
+    """Refuse what is no metric, such as its mere name, and what are no inputs.
+
+    Raises:
+        ValueError: One of them is of another type.
+    """
+    if not isinstance(metric, Metric):
+        raise ValueError(f"metric must be a Metric, as from objective(name), got {metric!r}")
+    if not isinstance(inputs, Inputs):
+        raise ValueError(f"inputs must be Inputs, as from Inputs.of, got {type(inputs).__name__}")
+
+
+def span_of(metric: Metric) -> float:
+    """Largest possible difference of two values of a metric; inf where there is none."""
+    return metric.high - metric.low
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,7 +109,10 @@ def metric_draws(
 
 
 def interval_bounds(draws: MetricDraws, variants: int, metric: Metric, *, alpha: float) -> tuple[Floats, Floats]:
-    """Lows and highs [M] of the first M columns that hold jointly with probability 1 - alpha (max-T)."""
+    """Lows and highs [M] of the first M columns that hold jointly with probability 1 - alpha (max-T).
+
+    Where the draws are too few for alpha: at least Bonferroni's t at alpha / (2 M) on the bootstrap standard errors.
+    """
     se = np.sqrt(np.diagonal(draws.covariance)[:variants])
     critical, _ = _critical(draws.errors[:variants] / se[:, None], draws.dof, alpha=alpha)
     values = draws.values[:variants]
@@ -107,7 +127,7 @@ def _critical(ratios: Floats, dof: int, *, alpha: float) -> tuple[Critical, Floa
     """Joint critical values of studentised errors [K, B], and each row's own one-sided one at alpha / 2."""
     student = critical_value(alpha / 2, dof)
     own = upper_quantile(np.concatenate([ratios, -ratios], axis=1), alpha=alpha / 2)
-    return joint_critical(ratios, single=student, alpha=alpha), np.maximum(own, student)
+    return joint_critical(ratios, dof=dof, alpha=alpha), np.maximum(own, student)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,11 +180,17 @@ class Standing:
     ) -> dict[str, Interval]:
         """How much better the picked variant is than each baseline; arguments as in ``statements.gains_of_pick``."""
         return {
-            name: Interval(*self._of_pick(matrix, best, alpha=alpha, for_top=for_top))
-            if matrix[best].any()
-            else Interval(0.0, 0.0, 0.0)
+            name: self._gain(matrix, best, alpha=alpha, for_top=for_top)
             for name, matrix in contrasts(self.variants, reference, names).items()
         }
+
+    def _gain(self, matrix: Floats, best: int, *, alpha: float, for_top: bool) -> Interval:
+        if not matrix[best].any():
+            return Interval(0.0, 0.0, 0.0)
+        estimate, low, high = self._of_pick(matrix, best, alpha=alpha, for_top=for_top)
+        # A baseline among the columns may lie outside a declared range; the estimate stays inside its interval.
+        span = max(span_of(self.metric), abs(estimate))
+        return Interval(estimate, max(low, -span), min(high, span))
 
     def _of_pick(self, matrix: Floats, best: int, *, alpha: float, for_top: bool) -> tuple[float, float, float]:
         """Estimate, lower and upper limit of one row of ``matrix`` times the merits of all columns."""
@@ -183,7 +209,7 @@ class Standing:
 
     def p_within(self, rivals: Sequence[int], given: Arguments, *, rng: np.random.Generator) -> float:
         """Posterior probability that the first of these variants is within delta of the best of them."""
-        span = self.metric.high - self.metric.low
+        span = span_of(self.metric)
         return posterior_within(
             self.merit[list(rivals)],
             self._covariance[np.ix_(rivals, rivals)],
@@ -201,11 +227,12 @@ class Standing:
         if not rivals:
             return 0.0
         se = paired_se(self._covariance)[best, rivals]
-        return (critical_value(alpha / 2, self.draws.dof) + critical_value(1 - POWER, None)) * float(np.median(se))
+        factor = critical_value(alpha / 2, self.draws.dof) + critical_value(1 - POWER, None)
+        return min(factor * float(np.median(se)), span_of(self.metric))
 
     def labels_to_separate(self, members: ConfidenceSet, candidates: Sequence[int], *, n: int) -> int | None:
         """See ``Choice``: the standard error falls as 1 / sqrt(n), so gap = critical value x se is solved for n."""
-        if len(candidates) < 2:
+        if len(candidates) < 2 or self.draws.units < 2:
             return None
         best, rival = candidates[:2]
         gap = float(self.merit[best] - self.merit[rival])

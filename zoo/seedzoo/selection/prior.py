@@ -150,8 +150,10 @@ def rank_unlabeled(signatures: ArrayLike | Sequence[Signature], prior: Prior) ->
         [M] expected deviations, in the unit of the accuracies; they sum to 0.
 
     Raises:
-        ValueError: Signatures of the wrong shape, or NaN.
+        ValueError: Signatures of the wrong shape, NaN, or no prior.
     """
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior must be a Prior, got {type(prior).__name__}")
     features, _ = as_signatures(signatures, prior.variants)
     return np.asarray((features - features.mean(axis=0)) @ prior.slopes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from seedzoo.selection.checks import as_scores
 from seedzoo.selection.choice import Choice
 from seedzoo.selection.confidence_set import ConfidenceSet, confidence_set
 from seedzoo.selection.intervals import Interval
-from seedzoo.selection.metric_draws import interval_bounds, standing
+from seedzoo.selection.metric_draws import check_metric, interval_bounds, span_of, standing
 from seedzoo.selection.objectives import Inputs, Metric, accuracy, multilabel_accuracy
 from seedzoo.selection.posterior import posterior_within
 from seedzoo.selection.requirements import (
@@ -35,6 +36,7 @@ from seedzoo.selection.statements import (
     gains_of_pick,
     labels_to_separate,
     rank,
+    ties,
     variant_intervals,
 )
 
@@ -49,12 +51,14 @@ class RequiredChoice:
 
     Attributes:
         choice: As from ``choose`` or ``choose_by_metric``; its ``candidates`` hold the best of the variants that truly
-            meet all requirements (if any does) with probability 1 - alpha. Empty if every variant is refuted.
+            meet all requirements (if any does) with probability 1 - alpha. Empty if every variant is refuted; then
+            ``p_within`` is nan, as there is no candidate to be near to.
         status: Whether the recommended variant meets all requirements: MET, OPEN (not shown yet), or REFUTED (no
             variant can meet them; the recommended one is the nearest).
         overall: [M] the same for every variant: its worst requirement.
         table: One entry per requirement, with the bounds of all variants.
-        nearest: If no variant can meet the requirements, the one whose largest shortfall is smallest; else None.
+        nearest: If no variant can meet the requirements, the one whose largest shortfall is smallest, each as a share
+            of its metric's range (:attr:`RequirementStatus.relative_shortfall`); else None.
     """
 
     choice: Choice
@@ -79,6 +83,8 @@ def choose_with_requirements(
     order: ArrayLike | None = None,
     seed: int = 0,
     n_boot: int = 2000,
+    merit: str = "the highest sample mean",
+    preference: str = "the given order of preference",
 ) -> RequiredChoice:
     """Recommend the variant with the highest mean score among those that meet requirements.
 
@@ -107,7 +113,9 @@ def choose_with_requirements(
         reference: As in ``choose``.
         order: As in ``choose``.
         seed: Seed of the draws.
-        n_boot: Number of draws.
+        n_boot: As in ``choose``; here alpha / 2 counts.
+        merit: As in ``choose``.
+        preference: As in ``choose``.
 
     Returns:
         The choice, and what became of every requirement.
@@ -127,7 +135,6 @@ def choose_with_requirements(
         order=order,
         seed=seed,
         n_boot=n_boot,
-        parts=2,
     )
     external = check_baselines(baselines, n=n)
     verdict = _judge(
@@ -142,7 +149,7 @@ def choose_with_requirements(
     pick = _pick(verdict, members, means, given.preference)
     critical = accuracy_critical(sample, draws, variants=variants, alpha=given.alpha)
     lows, highs = variant_intervals(sample, critical, variants=variants)
-    p_within = 0.0
+    p_within = math.nan
     if pick.candidates:
         p_within = posterior_within(
             means[list(pick.candidates)],
@@ -169,7 +176,7 @@ def choose_with_requirements(
         p_within=p_within,
         detectable=detectable(sample, pick.candidates or (pick.best,), variants=variants, alpha=given.alpha),
         labels_to_separate=labels_to_separate(sample, members, pick.candidates, alpha=given.alpha / 2),
-        reason=_reason(verdict, pick, f"highest sample mean on {given.data}"),
+        reason=_reason(verdict, pick, means, given, merit=merit, preferred=preference),
         n=n,
         alpha=given.alpha,
         delta=given.delta,
@@ -193,6 +200,7 @@ def choose_by_metric_with_requirements(
     order: ArrayLike | None = None,
     seed: int = 0,
     n_boot: int = 1000,
+    preference: str = "the given order of preference",
 ) -> RequiredChoice:
     """Recommend the variant with the best value of any metric among those that meet requirements.
 
@@ -209,13 +217,14 @@ def choose_by_metric_with_requirements(
         slices: Name to [n] booleans.
         profile: Condition to the counts of the stored stress profile.
         alpha: One minus the coverage of the set and of each interval, in (0, 1).
-        delta: Tolerated shortfall for ``p_within`` to the best candidate, in the unit of the metric, in (0, 1).
+        delta: Tolerated shortfall for ``p_within`` to the best candidate, as in ``choose_by_metric``.
         groups: As in ``choose``.
         baselines: Names of the last columns of the inputs, which are no variants.
         reference: As in ``choose``.
         order: As in ``choose``.
         seed: Seed of the draws.
-        n_boot: Number of draws.
+        n_boot: As in ``choose_by_metric``; here alpha / 2 counts.
+        preference: As in ``choose_by_metric``.
 
     Returns:
         The choice in the metric's own unit, and what became of every requirement.
@@ -223,6 +232,7 @@ def choose_by_metric_with_requirements(
     Raises:
         ValueError: As ``choose_by_metric``, ``parse_requirement`` and ``evaluate_requirements``.
     """
+    check_metric(metric, inputs)
     names = check_names(baselines, columns=inputs.variants)
     variants = inputs.variants - len(names)
     given = check_arguments(
@@ -235,7 +245,7 @@ def choose_by_metric_with_requirements(
         order=order,
         seed=seed,
         n_boot=n_boot,
-        parts=2,
+        span=span_of(metric),
     )
     own = inputs.first(variants)
     right = (multilabel_accuracy() if own.multilabel else accuracy()).unit_scores(own) if scores is None else scores
@@ -257,10 +267,10 @@ def choose_by_metric_with_requirements(
         accuracy=Interval(float(field.values[pick.best]), float(lows[pick.best]), float(highs[pick.best])),
         variant_intervals=(lows, highs),
         gains=field.gains_of_pick(pick.best, reference=given.reference, names=names, alpha=given.alpha, for_top=False),
-        p_within=field.p_within(pick.candidates, given, rng=rng) if pick.candidates else 0.0,
+        p_within=field.p_within(pick.candidates, given, rng=rng) if pick.candidates else math.nan,
         detectable=field.detectable(pick.candidates or (pick.best,), alpha=given.alpha),
         labels_to_separate=field.labels_to_separate(members, pick.candidates, n=given.n),
-        reason=_reason(verdict, pick, f"best {metric.name} on {given.data}"),
+        reason=_reason(verdict, pick, field.merit, given, merit=f"the best {metric.name}", preferred=preference),
         n=given.n,
         alpha=given.alpha,
         delta=given.delta,
@@ -295,6 +305,8 @@ class _Verdict:
 
 
 def _judge(requirements: Sequence[Requirement | str], evidence: Evidence, given: Arguments) -> _Verdict:
+    if isinstance(requirements, str) or not isinstance(requirements, Sequence):
+        raise ValueError(f"requirements must be a list of requirements, got {requirements!r}")
     parsed = [parse_requirement(one) if isinstance(one, str) else one for one in requirements]
     table = evaluate_requirements(parsed, evidence, alpha=given.alpha / 2, seed=given.seed, n_boot=given.n_boot)
     overall = tuple(_worst([entry.statuses[j] for entry in table]) for j in range(given.variants))
@@ -319,21 +331,28 @@ def _pick(verdict: _Verdict, members: ConfidenceSet, merit: Floats, preference: 
     candidates = tuple(int(j) for j in rank(merit, preference, first=verdict.met) if kept[j])
     if candidates:
         return _Pick(best=candidates[0], candidates=candidates, nearest=None)
-    shortfall = np.max([entry.shortfall for entry in verdict.table], axis=0)
+    shortfall = np.max([entry.relative_shortfall for entry in verdict.table], axis=0)
     nearest = int(np.lexsort((np.arange(merit.size), -np.round(merit, DECIMALS), shortfall))[0])
     return _Pick(best=nearest, candidates=(), nearest=nearest)
 
 
-def _reason(verdict: _Verdict, pick: _Pick, highest: str) -> str:
+def _reason(verdict: _Verdict, pick: _Pick, values: Floats, given: Arguments, *, merit: str, preferred: str) -> str:
     status = verdict.overall[pick.best]
     if status is Status.REFUTED:
-        return "No variant can meet the requirements: each is refuted. Shown is the nearest, whose shortfall is least."
+        return (
+            "No variant can meet the requirements: each is refuted. Shown is the nearest, whose largest shortfall, as "
+            "a share of the metric's range, is least."
+        )
+    # Only candidates of the same status compete with the pick.
+    peers = [j for j in pick.candidates if verdict.overall[j] is status]
+    tied, rule = ties(values[peers], given.preference[peers], best=0, preferred=preferred)
+    tie = f" It ties with {tied - 1} more; tie broken by {rule}." if tied > 1 else ""
     if status is Status.MET:
         return (
-            f"Recommended for the {highest} among the {np.count_nonzero(verdict.met)} that meet the requirements; "
-            f"{len(pick.candidates)} candidates in all."
+            f"Recommended for {merit} on {given.data} among the {np.count_nonzero(verdict.met)} that meet the "
+            f"requirements; {len(pick.candidates)} candidates in all.{tie}"
         )
     return (
-        f"Recommended for the {highest} among {np.count_nonzero(verdict.possible)} that may meet the requirements; "
-        "none is shown to: whether this one does is still open."
+        f"Recommended for {merit} on {given.data} among {np.count_nonzero(verdict.possible)} that may meet the "
+        f"requirements; none is shown to: whether this one does is still open.{tie}"
     )

@@ -45,6 +45,7 @@ __all__ = [
     "gains_of_pick",
     "labels_to_separate",
     "rank",
+    "ties",
     "variant_intervals",
 ]
 
@@ -65,6 +66,21 @@ def rank(merit: Floats, preference: Floats, first: NDArray[np.bool_] | None = No
     """
     later = np.zeros(merit.size, dtype=np.bool_) if first is None else ~first
     return np.lexsort((np.arange(merit.size), -preference, -np.round(merit, DECIMALS), later))
+
+
+def ties(merit: Floats, preference: Floats, *, best: int, preferred: str) -> tuple[int, str]:
+    """How many variants are tied with the best one, itself included, and what breaks the tie, in words.
+
+    Args:
+        merit: [M] as in :func:`rank`.
+        preference: [M] as in :func:`rank`.
+        best: First by :func:`rank`.
+        preferred: What the preference is, in words.
+    """
+    rounded = np.round(merit, DECIMALS)
+    tied = np.flatnonzero(rounded == rounded[best])
+    by_order = np.count_nonzero(preference[tied] == preference[best]) == 1
+    return tied.size, preferred if by_order else "the lowest index"
 
 
 def accuracy_critical(sample: Sample, draws: ErrorDraws, *, variants: int, alpha: float) -> Critical:
@@ -162,7 +178,7 @@ def labels_to_separate(
     sample: Sample, members: ConfidenceSet, candidates: Sequence[int], *, alpha: float
 ) -> int | None:
     """How many more labels until the runner-up leaves the set: see ``Choice``."""
-    if len(candidates) < 2:
+    if len(candidates) < 2 or sample.sizes.size < 2:
         return None
     best, rival = candidates[:2]
     gap = round(float(sample.means[best] - sample.means[rival]), DECIMALS)

@@ -89,7 +89,9 @@ def mean_metric(
     def grain(inputs: Inputs) -> float:
         if math.isfinite(high):
             return (high - low) / inputs.n
-        return float(np.ptp(scores(inputs))) / inputs.n
+        spread = float(np.ptp(scores(inputs)))
+        # Scores that are all alike tell no scale: one unit stands in, as errors must not vanish.
+        return (spread if spread > 1e-9 else 1.0) / inputs.n
 
     return Metric(
         name=name,

@@ -52,7 +52,7 @@ def top_k(k: int = 5) -> Metric:
     """Share of examples whose true class is among the k most probable.
 
     Classes as probable as the true one count as ahead of it only if their number is lower, as a stable sort
-    by falling probability has it.
+    by falling probability has it. It is not defined for k of k classes or fewer, where everything is right.
 
     Raises:
         ValueError: k is not a positive integer.
@@ -61,6 +61,8 @@ def top_k(k: int = 5) -> Metric:
 
     def scores(inputs: Inputs) -> Floats:
         chance = inputs.need_probabilities()
+        if k >= inputs.classes:
+            raise ValueError(f"top_k with k = {k} of {inputs.classes} classes is always right")
         truth = inputs.labels[:, None, None]
         own = np.take_along_axis(chance, truth, axis=2)
         ahead = (chance > own) | ((chance == own) & (np.arange(inputs.classes) < truth))

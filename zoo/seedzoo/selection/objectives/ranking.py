@@ -130,7 +130,8 @@ def average_precision(*, eleven_point: bool = False) -> Metric:
 def risk_at_coverage(coverage: float = 0.8) -> Metric:
     """Error rate among the most confident share of the examples.
 
-    The example at the boundary counts in part, and examples of equal confidence count alike.
+    The example at the boundary counts in part, and examples of equal confidence count alike. A coverage of less
+    than one example is refused.
 
     Args:
         coverage: Share of the examples that is decided, in (0, 1).
@@ -142,6 +143,8 @@ def risk_at_coverage(coverage: float = 0.8) -> Metric:
 
     def evaluate(inputs: Inputs, weights: Weights) -> Floats:
         chance = inputs.need_probabilities()
+        if share * inputs.n < 1 - 1e-9:
+            raise ValueError(f"risk_at_coverage with coverage = {share:g} keeps no example of {inputs.n}")
         confidence = chance.max(axis=2)
         wrong = chance.argmax(axis=2) != inputs.labels[:, None]
         target = share * weights.sum(axis=0, dtype=np.float64)
