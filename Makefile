@@ -20,6 +20,7 @@ lint: $(VENV)/.lint
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against tests/data/frozen/seedzoo.v1.binpb
 	$(BIN)/python tools/gen_protos.py --check
 
 protos: $(VENV)/.lint

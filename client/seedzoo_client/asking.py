@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seedzoo.errors import RequestError
 from seedzoo.records import Evaluation
-from seedzoo_client.class_tables import ClassProportions, Costs, cost_table, proportions, read_costs, read_proportions
+from seedzoo_client.arguments import as_names, as_number, as_text
+from seedzoo_client.class_tables import ClassProportions, Costs, check_costs, cost_table, proportions, read_proportions
 from seedzoo_client.labels import ClassMatcher
+from seedzoo_client.quoting import brief, quoted
 from seedzoo_protos.v1 import selection_pb2
 
-__all__ = ["Inquiry", "as_names"]
+__all__ = ["Inquiry"]
 
 _EVALUATIONS = {
     Evaluation.AUTO: selection_pb2.EVALUATION_UNSPECIFIED,
@@ -20,11 +23,10 @@ _EVALUATIONS = {
     Evaluation.FAST: selection_pb2.EVALUATION_FAST,
 }
 _COST = "cost"
-
-
-def as_names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """One name or several, as several: a lone text is not taken for its letters."""
-    return (given,) if isinstance(given, str) else tuple(given)
+_UNBOUNDED = frozenset({_COST, "log_loss"})
+"""Objectives whose values, and differences of them, may be larger than 1."""
+_PARAMETERS = {"top_k": "5", "risk_at_coverage": "0.8"}
+"""What the server takes where no parameter is named; it is sent, so that the report says which it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,14 @@ class Inquiry:
     evaluation: Evaluation | str = Evaluation.AUTO
     prior: bool = True
 
+    def __post_init__(self) -> None:
+        """Take what numbers and texts there are in Python as the ones that are sent."""
+        objective = as_text(self.objective, field="objective", hint="For example accuracy.").strip()
+        object.__setattr__(self, "objective", objective)
+        object.__setattr__(self, "requirements", as_names(self.requirements, field="requirements"))
+        object.__setattr__(self, "alpha", as_number(self.alpha, field="alpha"))
+        object.__setattr__(self, "delta", as_number(self.delta, field="delta"))
+
     def check(self) -> None:
         """Refuse what cannot be asked of any data; files are read.
 
@@ -51,15 +61,21 @@ class Inquiry:
             RequestError: A number out of range, no such evaluation, or costs without the objective ``cost``.
             DataError: Class proportions or costs cannot be read.
         """
-        for name, value in (("alpha", self.alpha), ("delta", self.delta)):
-            if not 0 < value < 1:
-                raise RequestError(f"{name} must lie between 0 and 1, not {value:g}", field=name)
-        for name, texts in (("objective", (self.objective,)), ("requirements", as_names(self.requirements))):
-            for text in texts:
-                _check_text(name, text)
+        if not 0 < self.alpha < 1:
+            raise RequestError(f"alpha must lie between 0 and 1, not {self.alpha:g}", field="alpha")
+        name = self.objective.partition(":")[0]
+        if name in _UNBOUNDED:
+            if not (math.isfinite(self.delta) and self.delta > 0):
+                raise RequestError(f"delta must be more than 0, not {self.delta:g}", field="delta")
+        elif not 0 < self.delta < 1:
+            raise RequestError(
+                f"delta must lie between 0 and 1, not {self.delta:g}",
+                hint="It is in units of the objective: 0.01 is one point.",
+                field="delta",
+            )
         if self.evaluation not in list(Evaluation):
             raise RequestError(
-                f"there is no evaluation {str(self.evaluation)!r}",
+                f"there is no evaluation {quoted(str(self.evaluation))}",
                 hint=f"There are: {', '.join(Evaluation)}.",
                 field="evaluation",
             )
@@ -67,14 +83,27 @@ class Inquiry:
             raise RequestError(
                 "the objective cost needs a table of costs"
                 if self.costs is None
-                else f"costs are for the objective cost, not for {self.objective}",
+                else f"costs are for the objective cost, not for {brief(self.objective)}",
                 hint="Give both: the objective cost and its table.",
                 field="costs",
             )
         if self.class_proportions is not None:
             read_proportions(self.class_proportions)
         if self.costs is not None:
-            read_costs(self.costs)
+            check_costs(self.costs)
+
+    def check_labels(self, *, any_label: bool) -> None:
+        """Refuse what needs labels of data without any.
+
+        Raises:
+            RequestError: Without labels, the stored stress tests are all there is to choose by.
+        """
+        if not self.prior and not any_label:
+            raise RequestError(
+                "no image has a label, and ranking without labels rests on the stored stress tests",
+                hint="Ask without --no-prior (prior=False), or label some images.",
+                field="prior",
+            )
 
     def check_classes(self, matcher: ClassMatcher) -> None:
         """Refuse class proportions and costs that do not fit the task.
@@ -108,26 +137,21 @@ class Inquiry:
             request_id=request_id,
             dataset_id=dataset_id,
             family=family,
-            objective=self.objective,
+            objective=self._objective(),
             alpha=self.alpha,
             delta=self.delta,
-            requirements=as_names(self.requirements),
+            requirements=self.requirements,
             class_proportions=self._proportions(matcher),
             evaluation=_EVALUATIONS[Evaluation(self.evaluation)],
             without_prior=not self.prior,
             costs=self._costs(matcher),
         )
 
+    def _objective(self) -> str:
+        return f"{self.objective}:{_PARAMETERS[self.objective]}" if self.objective in _PARAMETERS else self.objective
+
     def _proportions(self, matcher: ClassMatcher) -> tuple[float, ...]:
         return () if self.class_proportions is None else proportions(self.class_proportions, matcher)
 
     def _costs(self, matcher: ClassMatcher) -> tuple[float, ...]:
         return () if self.costs is None else cost_table(self.costs, matcher)
-
-
-def _check_text(name: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        # Bytes of a command line in another encoding; protobuf would fail on them without a word.
-        raise RequestError(f"{name}: {text!r} is not UTF-8 text", hint="Type it again.", field=name) from error

@@ -22,6 +22,7 @@ from typing import Any
 
 from seedzoo.errors import IntegrityError, LocalFailure, NotFound, RequestError
 from seedzoo.files import local_failure, write_atomically
+from seedzoo_client.quoting import quoted
 from seedzoo_client.views import VariantView
 
 __all__ = ["CachedModel", "ModelCache", "VariantName", "copy_model", "file_sha256"]
@@ -53,10 +54,10 @@ class VariantName:
         family, at, version = head.partition("@")
         if not slash or (at and not version) or not all(_SAFE.fullmatch(part) for part in (family, tag)):
             raise RequestError(
-                f"{text!r} is not the name of a variant", hint="Write FAMILY/TAG, for example fashion-cnn/s007."
+                f"{quoted(text)} is not the name of a variant", hint="Write FAMILY/TAG, for example fashion-cnn/s007."
             )
         if version and not _SAFE.fullmatch(version):
-            raise RequestError(f"{version!r} is neither a release nor an alias")
+            raise RequestError(f"{quoted(version)} is neither a release nor an alias")
         return cls(family, version, tag)
 
     def __str__(self) -> str:
@@ -82,7 +83,7 @@ class CachedModel:
         """
         parts = (variant.family, variant.release, variant.tag)
         if not all(_SAFE.fullmatch(part) for part in parts) or not _SHA256.fullmatch(variant.model_sha256):
-            raise IntegrityError(f"the server describes {variant.name!r} with names that cannot be file names")
+            raise IntegrityError(f"the server describes {quoted(variant.name)} with names that cannot be file names")
         return cls(variant.family, variant.release, variant.tag, variant.model_sha256, variant.model_size)
 
 

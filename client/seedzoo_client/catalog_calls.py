@@ -8,6 +8,7 @@ import grpc
 
 from seedzoo.errors import RequestError
 from seedzoo_client import convert
+from seedzoo_client.arguments import as_text, as_whole
 from seedzoo_client.cache import VariantName
 from seedzoo_client.pages import pages
 from seedzoo_client.status import translated
@@ -46,6 +47,7 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such family.
         """
+        as_text(name, field="family")
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
             return convert.family_view(stub.GetFamily(catalog_pb2.GetFamilyRequest(name=name), timeout=self._timeout))
@@ -65,7 +67,11 @@ class CatalogCalls(ABC):
             NotFound: There is no such family.
             RequestError: ``filter`` or ``order_by`` cannot be understood.
         """
-        if limit is not None and limit < 1:
+        as_text(family, field="family")
+        for field, text in (("filter", filter), ("order_by", order_by)):
+            if text != "":
+                as_text(text, field=field)
+        if limit is not None and as_whole(limit, field="limit") < 1:
             raise RequestError(f"limit must be at least 1, not {limit}", field="limit")
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         found: list[VariantView] = []
@@ -93,7 +99,7 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such variant.
         """
-        asked = VariantName.parse(name)
+        asked = VariantName.parse(as_text(name, field="variant"))
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
             return convert.variant_view(
@@ -106,6 +112,7 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such family, or it has no profile.
         """
+        as_text(family, field="family")
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
             return convert.profile_view(

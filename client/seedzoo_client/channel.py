@@ -12,6 +12,7 @@ import grpc
 
 from seedzoo.errors import LocalFailure, RequestError
 from seedzoo_client.bearer import Bearer
+from seedzoo_client.quoting import quoted
 from seedzoo_client.settings import TLSConfig
 
 __all__ = ["RETRIED_METHODS", "Address", "open_channel", "parse_address", "service_config"]
@@ -77,7 +78,9 @@ def _is_local(host: str) -> bool:
 
 def _bad_address(text: str) -> RequestError:
     return RequestError(
-        f"{text!r} is not a server's address", hint="Write host:port, or https://host:port for TLS.", field="server"
+        f"{quoted(text.rpartition('@')[2])} is not a server's address",  # before an @ may stand a password
+        hint="Write host:port, or https://host:port for TLS.",
+        field="server",
     )
 
 

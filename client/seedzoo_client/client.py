@@ -13,7 +13,8 @@ import grpc
 
 from seedzoo.errors import RequestError, Unavailable
 from seedzoo.records import Evaluation, SelectionReport
-from seedzoo_client.asking import Inquiry, as_names
+from seedzoo_client.arguments import as_names, as_number, as_text
+from seedzoo_client.asking import Inquiry
 from seedzoo_client.background import in_background
 from seedzoo_client.cache import CachedModel, ModelCache, VariantName, copy_model
 from seedzoo_client.catalog_calls import CatalogCalls
@@ -25,6 +26,7 @@ from seedzoo_client.fitting import fitting_family
 from seedzoo_client.labelling import LabellingSession, LabellingSettings, open_session, without_labels
 from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.progress import ProgressCallback, ignore
+from seedzoo_client.quoting import quoted
 from seedzoo_client.retry import persistently
 from seedzoo_client.scan import Scan
 from seedzoo_client.settings import RetryConfig, TLSConfig, load_settings
@@ -66,7 +68,11 @@ class Client(CatalogCalls):
         offline: bool | None = None,
         retry: RetryConfig | None = None,
     ) -> None:
-        if timeout <= 0:
+        timeout = as_number(timeout, field="timeout")
+        for name, text in (("target", target), ("token", token)):
+            if text is not None and not isinstance(text, str):
+                raise RequestError(f"{name} must be text, not {quoted(text)}", field=name)
+        if not timeout > 0:
             raise RequestError(f"timeout must be more than 0 seconds, not {timeout}", field="timeout")
         self.settings = load_settings(server=target, token=token, home=home, offline=offline, tls=tls)
         self._address = parse_address(self.settings.server)
@@ -134,8 +140,9 @@ class Client(CatalogCalls):
             RequestError: An argument cannot be used, or several families fit.
         """
         self._dataset_id = None
+        columns = _check_names(family, group, slices)
         return in_background(
-            lambda show: self._upload(data, family, label_map, group, as_names(slices), check=check, progress=show),
+            lambda show: self._upload(data, family, label_map, group, columns, check=check, progress=show),
             progress=progress or ignore,
         )
 
@@ -191,15 +198,19 @@ class Client(CatalogCalls):
             class_proportions=class_proportions, evaluation=evaluation, prior=prior,
         )  # fmt: skip
         inquiry.check()
-        columns = as_names(slices)
+        columns = _check_names(family, group, slices)
+        if request_id is not None:
+            as_text(request_id, field="request_id")
         if isinstance(data, UploadedDataset):
             refuse_columns(group, columns)
+            inquiry.check_labels(any_label=any(data.local.class_counts.values()))
         watcher = Watcher(self._channel(), server=self.server, retry=self._retry)
         started: list[str] = []
         self._dataset_id = data.id if isinstance(data, UploadedDataset) else None
 
         def work(show: ProgressCallback) -> SelectionReport:
             def check(dataset: LocalDataset) -> None:
+                inquiry.check_labels(any_label=any(dataset.class_counts.values()))
                 inquiry.check_classes(ClassMatcher(dataset.classes, label_map))
 
             uploaded = (
@@ -260,6 +271,7 @@ class Client(CatalogCalls):
             RequestError: An argument cannot be used, or there are several families.
         """
         settings = LabellingSettings(budget=budget, audit=audit, seed=seed, alpha=alpha, delta=delta)
+        _check_names(family, None, ())
         self._dataset_id = None
 
         def work(show: ProgressCallback) -> LabellingSession:
@@ -302,7 +314,7 @@ class Client(CatalogCalls):
             IntegrityError: What arrived is not what was published; nothing is kept.
             LocalFailure: The disk is full or refuses; no half file is kept.
         """
-        asked = VariantName.parse(variant)
+        asked = VariantName.parse(as_text(variant, field="variant"))
         if self.settings.offline:
             path = self._cache.resolve(asked)
         else:
@@ -315,6 +327,7 @@ class Client(CatalogCalls):
         Raises:
             NotFound: There is no such dataset.
         """
+        as_text(dataset_id, field="dataset_id")
         stub = dataset_pb2_grpc.DatasetServiceStub(self._channel())
         with translated(self.server):
             stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id), timeout=self._timeout)
@@ -358,3 +371,11 @@ class Client(CatalogCalls):
         if family is not None:
             return family, bind(scan, ClassMatcher(self.family(family).task.classes, label_map))
         return fitting_family(scan, self.families(), label_map=label_map, server=self.server)
+
+
+def _check_names(family: str | None, group: str | None, slices: str | Sequence[str]) -> tuple[str, ...]:
+    """Refuse names that are none; the columns of slices."""
+    for field, name in (("family", family), ("group", group)):
+        if name is not None:
+            as_text(name, field=field)
+    return as_names(slices, field="slices")

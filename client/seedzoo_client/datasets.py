@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seedzoo.errors import DataError, RequestError
 from seedzoo_client.labels import ClassMatcher, LabelMap
+from seedzoo_client.quoting import quoted
 from seedzoo_client.scan import Example, Scan, check_files, scan_data, some_names
 
 __all__ = ["DataSource", "Item", "LocalDataset", "SliceColumn", "bind", "open_dataset", "scan_source"]
@@ -98,7 +99,7 @@ def scan_source(data: DataSource, *, group: str | None = None, slices: Sequence[
         raise DataError("items must be pairs of image path and class name") from error
     for example in examples:
         if not (example.label is None or isinstance(example.label, str)):
-            raise DataError(f"the class of {example.path} must be a name or None, not {example.label!r}")
+            raise DataError(f"the class of {example.path} must be a name or None, not {quoted(example.label)}")
     if not examples:
         raise DataError("the data have no items", reason="DATA_EMPTY")
     check_files(examples)
@@ -116,7 +117,7 @@ def refuse_columns(
     for field_name, column in [("group", group), *(("slices", name) for name in slices)]:
         if column is not None:
             raise RequestError(
-                f"{what}: {column!r} cannot be one",
+                f"{what}: {quoted(column)} cannot be one",
                 hint="Give a CSV file with path,label and that column.",
                 field=field_name,
             )
@@ -153,7 +154,7 @@ def bind(scan: Scan, matcher: ClassMatcher) -> LocalDataset:
     counts = Counter(item.label for item in items)
     named = {name: counts[index] for index, name in enumerate(matcher.classes)}
     notes = [
-        f"{label!r} is taken for {matcher.classes[index]!r}"
+        f"{quoted(label)} is taken for {quoted(matcher.classes[index])}"
         for label, index in index_of.items()
         if matcher.is_guess(label)
     ]

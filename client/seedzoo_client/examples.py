@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedzoo.errors import DataError
-from seedzoo_client.labels import shorten
+from seedzoo_client.quoting import quoted
 
 __all__ = ["Example", "Scan", "check_files", "check_repeats", "some_names", "unreadable"]
 
@@ -63,7 +63,9 @@ class Scan:
 
 def some_names(paths: Sequence[object]) -> str:
     """Up to five of them, and how many more."""
-    return shorten([str(path) for path in paths], _NAMED)
+    # Paths are copied: they stay whole.
+    shown = ", ".join(str(path) for path in paths[:_NAMED])
+    return shown if len(paths) <= _NAMED else f"{shown} and {len(paths) - _NAMED} more"
 
 
 def check_files(examples: Sequence[Example]) -> None:
@@ -124,7 +126,7 @@ def check_repeats(examples: Sequence[Example]) -> tuple[str, ...]:
 
 
 def _called(example: Example) -> str:
-    return "without label" if example.label is None else repr(example.label)
+    return "without label" if example.label is None else quoted(example.label)
 
 
 def _real(path: Path, folders: dict[Path, str]) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,12 +26,15 @@ from typing import TypeVar
 
 import grpc
 
-from seedzoo.errors import AlreadyExists, RequestError, ZooError
+from seedzoo.errors import AlreadyExists, NotFound, RequestError, ZooError
 from seedzoo.records import SelectionReport
+from seedzoo_client.arguments import as_number, as_whole
 from seedzoo_client.background import in_background
 from seedzoo_client.convert import selection_report
 from seedzoo_client.datasets import DataSource, LocalDataset, scan_source
+from seedzoo_client.labels import shorten
 from seedzoo_client.progress import ProgressCallback, ignore
+from seedzoo_client.quoting import quoted
 from seedzoo_client.retry import persistently
 from seedzoo_client.scan import Scan, scan_data
 from seedzoo_client.settings import RetryConfig
@@ -38,14 +42,42 @@ from seedzoo_client.upload import UploadedDataset
 from seedzoo_client.watch import Watcher
 from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
 
-__all__ = ["LabellingSession", "LabellingSettings", "Question", "open_session", "without_labels"]
+__all__ = [
+    "DATA_GONE",
+    "LabelDiffers",
+    "LabellingSession",
+    "LabellingSettings",
+    "Question",
+    "open_session",
+    "without_labels",
+]
 
 _T = TypeVar("_T")
+
+DATA_GONE = frozenset({"DATASET_UNKNOWN", "SELECTION_UNKNOWN"})
+"""Reasons that a server gives for images, or what was made of them, that it does not have (any more)."""
 
 _CONCLUDED = "SELECTION_CONCLUDED"
 _NOT_NOW = frozenset({"ITEM_NOT_ASKED", _CONCLUDED})
 _STARTED_OVER = frozenset({selection_pb2.SELECTION_STATE_FAILED, selection_pb2.SELECTION_STATE_CANCELLED})
 _PER_CALL = 1000
+_OTHER_LABEL = re.compile(r"item (\d+) has the label (\d+) already, not (\d+)")
+
+
+class LabelDiffers(AlreadyExists):
+    """The server has another label of an image.
+
+    Args:
+        message: As in ZooError.
+        known: The class that the server has.
+        hint: As in ZooError.
+    """
+
+    default_reason = "LABEL_DIFFERS"
+
+    def __init__(self, message: str, *, known: int, hint: str) -> None:
+        super().__init__(message, hint=hint, field="labels")
+        self.known = known
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +98,10 @@ class LabellingSettings:
     delta: float = 0.01
 
     def __post_init__(self) -> None:
+        for name in ("budget", "audit", "seed"):
+            object.__setattr__(self, name, as_whole(getattr(self, name), field=name))
+        for name in ("alpha", "delta"):
+            object.__setattr__(self, name, as_number(getattr(self, name), field=name))
         if self.budget < 1:
             raise RequestError(f"budget must be at least 1, not {self.budget}", field="budget")
         if not 0 <= self.audit <= self.budget:
@@ -198,14 +234,24 @@ class LabellingSession:
             RequestError: An image that was not asked for, or no class of the task.
             AlreadyExists: An image has another label already.
         """
+        if not isinstance(labels, Mapping):
+            raise RequestError(
+                f"labels must map images to classes, not {quoted(labels)}",
+                hint="Give {question.index: class name or number}.",
+                field="labels",
+            )
         items = [
-            selection_pb2.ItemLabel(index=index, label=self._class_number(label)) for index, label in labels.items()
+            selection_pb2.ItemLabel(index=self._item_number(index), label=self._class_number(label))
+            for index, label in labels.items()
         ]
         for start in range(0, len(items), _PER_CALL):
             request = selection_pb2.SubmitLabelsRequest(
                 selection_id=self.selection_id, labels=items[start : start + _PER_CALL]
             )
-            answer = self._call(partial(self._stub.SubmitLabels, request, timeout=self._timeout), progress)
+            try:
+                answer = self._call(partial(self._stub.SubmitLabels, request, timeout=self._timeout), progress)
+            except AlreadyExists as error:
+                raise self._named(error) from error
             self.labelled = answer.labelled_count
         return self.labelled
 
@@ -240,20 +286,55 @@ class LabellingSession:
         self.leader = self.report.recommended
         self.candidates = len(self.report.candidates)
 
+    def _item_number(self, index: int) -> int:
+        found = as_whole(index, field="labels")
+        if not 0 <= found < len(self.dataset.items):
+            raise RequestError(f"there is no image {found}: the data have {len(self.dataset.items)}", field="labels")
+        return found
+
     def _class_number(self, label: int | str) -> int:
-        if isinstance(label, int):
-            return label
-        if label not in self.dataset.classes:
+        classes = self.dataset.classes
+        found = classes.index(label) if isinstance(label, str) and label in classes else None
+        if found is None and not isinstance(label, str):
+            found = as_whole(label, field="labels")
+        if found is None or not 0 <= found < len(classes):
             raise RequestError(
-                f"{label!r} is no class; there are: {', '.join(self.dataset.classes[:20])}", field="labels"
+                f"{quoted(label)} is no class; there are: {shorten(classes)}",
+                hint=f"Classes may be given by number too, 0 to {len(classes) - 1}.",
+                field="labels",
             )
-        return self.dataset.classes.index(label)
+        return found
+
+    def _named(self, error: AlreadyExists) -> AlreadyExists:
+        """The error with the image's path and the classes' names, which the server does not know."""
+        found = _OTHER_LABEL.fullmatch(error.message)
+        index, known, given = map(int, found.groups()) if found else (-1, -1, -1)
+        classes = self.dataset.classes
+        if not (0 <= index < len(self.dataset.items) and 0 <= known < len(classes) and 0 <= given < len(classes)):
+            return error
+        return LabelDiffers(
+            f"{self.dataset.items[index].path} has the label {quoted(classes[known])} on the server already, "
+            f"not {quoted(classes[given])}",
+            known=known,
+            hint=f"A label cannot be changed, the later questions follow from it: go on with {quoted(classes[known])}, "
+            f"or start anew with seed {self.settings.seed + 1}.",
+        )
 
     def _call(self, call: Callable[[], _T], progress: ProgressCallback | None) -> _T:
-        return in_background(
-            lambda show: persistently(call, config=self._retry, server=self._server, progress=show),
-            progress=progress or ignore,
-        )
+        try:
+            return in_background(
+                lambda show: persistently(call, config=self._retry, server=self._server, progress=show),
+                progress=progress or ignore,
+            )
+        except NotFound as error:
+            if error.reason not in DATA_GONE:
+                raise
+            raise NotFound(
+                "the images of this session were deleted from the server, and what was made of them",
+                hint="Start it again: the images are sent again, and the labels given so far go in as answers.",
+                reason=error.reason,
+                field=error.field,
+            ) from error
 
 
 def without_labels(data: DataSource) -> Scan:

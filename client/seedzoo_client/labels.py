@@ -9,8 +9,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from seedzoo.errors import DataError
+from seedzoo.errors import DataError, RequestError
 from seedzoo_client.pairs_file import PairsFile
+from seedzoo_client.quoting import brief, quoted
 
 __all__ = ["ClassMatcher", "LabelMap", "read_label_map", "shorten"]
 
@@ -18,6 +19,7 @@ LabelMap = Mapping[str, str] | str | os.PathLike[str]
 """The user's class name to the task's, or a CSV, JSON or TOML file that holds them."""
 
 _FILE = PairsFile("label map", ("theirs", "ours"), '{"theirs": "ours"}', "LABEL_MAP_INVALID")
+_COMPARED = 200
 _SEPARATORS = re.compile(r"[\s_/\\-]+")
 
 
@@ -44,7 +46,7 @@ class ClassMatcher:
             found = self._own(ours)
             if found is None:
                 raise DataError(
-                    f"the label map leads {theirs!r} to {ours!r}, which is no class of the task",
+                    f"the label map leads {quoted(theirs)} to {quoted(ours)}, which is no class of the task",
                     hint=f"The task has: {shorten(self.classes)}.",
                     reason="LABEL_MAP_INVALID",
                 )
@@ -69,9 +71,11 @@ class ClassMatcher:
         if not strangers:
             return None
         noun = "the class" if len(strangers) == 1 else "the classes"
-        close = difflib.get_close_matches(_loosely(strangers[0]), list(self._loose), n=1)
-        closest = f"Closest to {strangers[0]!r} is {self.classes[self._loose[close[0]]]!r}. " if close else ""
-        line = f"{strangers[0]},{self.classes[self._loose[close[0]]] if close else self.classes[0]}"
+        # Of a text of any length, the comparison would take as long.
+        close = difflib.get_close_matches(_loosely(strangers[0][:_COMPARED]), list(self._loose), n=1)
+        near = self.classes[self._loose[close[0]]] if close else ""
+        closest = f"Closest to {quoted(strangers[0])} is {quoted(near)}. " if close else ""
+        line = f"{brief(strangers[0])},{brief(near or self.classes[0])}"
         return DataError(
             f"{source} has {noun} {shorten(strangers, 5, quote=True)}, which the task does not have; "
             f"it has: {shorten(self.classes)}",
@@ -84,8 +88,8 @@ class ClassMatcher:
 
 
 def shorten(names: Sequence[str], limit: int = 20, *, quote: bool = False) -> str:
-    """``a, b, c and 7 more``."""
-    shown = ", ".join(repr(name) if quote else name for name in names[:limit])
+    """``a, b, c and 7 more``; names of any length are cut."""
+    shown = ", ".join(quoted(name) if quote else brief(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
@@ -105,9 +109,16 @@ def read_label_map(source: LabelMap) -> dict[str, str]:
 
     Raises:
         DataError: The file cannot be read, or is no such map; says where.
+        RequestError: ``source`` is neither mapping nor path.
     """
     if isinstance(source, Mapping):
         return _checked(source.items(), "the label map")
+    if not isinstance(source, str | os.PathLike):
+        raise RequestError(
+            f"label_map must be a mapping or a file, not {quoted(source)}",
+            hint='Give for example {"my bag": "bag"}.',
+            field="label_map",
+        )
     return _checked(_FILE.read(source), str(source))
 
 
@@ -115,7 +126,7 @@ def _checked(pairs: Iterable[tuple[Any, Any]], source: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for theirs, ours in pairs:
         if not (isinstance(theirs, str) and isinstance(ours, str) and theirs and ours):
-            raise _FILE.bad(f"{source} maps {theirs!r} to {ours!r}; both must be names")
+            raise _FILE.bad(f"{source} maps {quoted(theirs)} to {quoted(ours)}; both must be names")
         if found.setdefault(theirs, ours) != ours:
-            raise _FILE.bad(f"{source} maps {theirs!r} to both {found[theirs]!r} and {ours!r}")
+            raise _FILE.bad(f"{source} maps {quoted(theirs)} to both {quoted(found[theirs])} and {quoted(ours)}")
     return found

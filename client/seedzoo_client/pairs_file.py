@@ -15,7 +15,26 @@ from typing import Any
 
 from seedzoo.errors import DataError
 
-__all__ = ["PairsFile", "read_text"]
+__all__ = ["PairsFile", "read_text", "separator_hint", "why"]
+
+
+def separator_hint(line: str) -> str:
+    """What to do about a first line that seems to be separated by something else than commas; empty where it is not."""
+    if "\t" in line and line.count("\t") >= line.count(","):
+        return "It seems to be separated by tabs: save it as CSV, separated by commas."
+    if ";" in line and "," in line:
+        return "It seems to be separated by semicolons, with a comma in its first line: save it separated by commas."
+    return ""
+
+
+def why(error: ValueError | RecursionError) -> str:
+    """What is wrong with a JSON or TOML text, in words for those who wrote it."""
+    if isinstance(error, json.JSONDecodeError | tomllib.TOMLDecodeError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    # Python reads no integer of more than 4,300 digits.
+    return "it holds a number that is too long" if "digits" in str(error) else str(error)
 
 
 def read_text(path: Path, *, what: str, bad: Callable[[str, str], DataError]) -> str:
@@ -81,7 +100,7 @@ class PairsFile:
                 if len(row) != 2:
                     raise self.bad(
                         f"{path}, line {rows.line_num}: {len(row)} columns instead of two",
-                        hint=f"Write `{','.join(self.header)}`.",
+                        hint=separator_hint(text.lstrip().partition("\n")[0]) or f"Write `{','.join(self.header)}`.",
                     )
                 pairs.append((row[0].strip(), row[1].strip()))
         except csv.Error as error:
@@ -94,8 +113,8 @@ class PairsFile:
         try:
             # Pairs, because a dict would keep one of two contradicting lines silently.
             loaded = json.loads(text, object_pairs_hook=tuple)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise self.bad(f"{path} is not valid JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise self.bad(f"{path} is not valid JSON: {why(error)}") from error
         if not isinstance(loaded, tuple):
             raise self.bad(f"{path} is not one JSON object", hint=f"Write {self.json_example}.")
         return list(loaded)
@@ -103,8 +122,8 @@ class PairsFile:
     def _read_toml(self, text: str, path: Path) -> list[tuple[Any, Any]]:
         try:
             return list(tomllib.loads(text).items())
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise self.bad(f"{path} is not valid TOML: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise self.bad(f"{path} is not valid TOML: {why(error)}") from error
 
 
 def _delimiter(text: str) -> str:

@@ -13,8 +13,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from seedzoo.errors import DataError
+from seedzoo.errors import DataError, RequestError
 from seedzoo_client.examples import Example, Scan, check_files, some_names, unreadable
+from seedzoo_client.quoting import quoted
 from seedzoo_client.scan_csv import check_slice_columns, scan_csv
 
 __all__ = ["Example", "Scan", "check_files", "scan_data", "some_names"]
@@ -45,8 +46,12 @@ def scan_data(
 
     Raises:
         DataError: Nothing is there, or something that cannot be used; names it.
-        RequestError: ``slices`` names what cannot be a column of slices.
+        RequestError: ``source`` is empty, or ``slices`` names what cannot be a column of slices.
     """
+    if not os.fspath(source):
+        raise RequestError(
+            "the path of the data is empty", hint="Name a folder or CSV file; the current folder is `.`.", field="data"
+        )
     path = Path(source)
     try:
         mode = path.stat().st_mode
@@ -58,7 +63,7 @@ def scan_data(
     columns = [*([] if group is None else [group]), *slices]
     if columns and path.suffix.lower() != ".csv":
         raise DataError(
-            f"{path} has no column {columns[0]!r}: only a CSV file has columns",
+            f"{path} has no column {quoted(columns[0])}: only a CSV file has columns",
             hint="Give a CSV file with path,label and that column.",
             reason="COLUMN_UNKNOWN",
         )

@@ -9,12 +9,16 @@ from pathlib import Path
 
 from seedzoo.errors import DataError, RequestError
 from seedzoo_client.examples import Example, Scan, check_repeats, some_names, unreadable
+from seedzoo_client.labels import shorten
+from seedzoo_client.pairs_file import separator_hint
+from seedzoo_client.quoting import quoted
 
 __all__ = ["check_slice_columns", "scan_csv"]
 
 _QUERIED = "seedzoo_probability"
 """Column of the files that `zoo label` writes."""
 _RESERVED = ("path", "label")
+_CLASS = "class"
 _MOST_COLUMNS = 20
 _MOST_VALUES = 1_000
 _LONGEST_NAME = 200
@@ -36,22 +40,32 @@ def check_slice_columns(wanted: Sequence[str]) -> None:
     """Refuse names that cannot be those of slice columns.
 
     Raises:
-        RequestError: Too many, one twice, too long, or ``path`` or ``label``.
+        RequestError: Too many, one twice, too long, ``path`` or ``label``, or what is a class's name already.
     """
     if len(wanted) > _MOST_COLUMNS:
         raise _bad_slices(f"{len(wanted)} columns of slices are more than {_MOST_COLUMNS}", "Name fewer.")
     for name in wanted:
         if name.lower() in _RESERVED:
             raise _bad_slices(
-                f"the column {name!r} holds no slices",
+                f"the column {quoted(name)} holds no slices",
                 "A class is a slice already: class=NAME." if name.lower() == "label" else "Name another column.",
+            )
+        if _names_class(name) or name.lower() == _CLASS:
+            raise _bad_slices(
+                f"the column {quoted(name)} holds no slices: class=NAME stands for the task's classes",
+                "Rename the column, for example into `kind`.",
             )
         if not 0 < len(name) <= _LONGEST_NAME:
             raise _bad_slices(
                 f"a slice column's name has 1 to {_LONGEST_NAME} characters, not {len(name)}", "Rename the column."
             )
         if wanted.count(name) > 1:
-            raise _bad_slices(f"the column {name!r} is named twice for slices", "Name it once.")
+            raise _bad_slices(f"the column {quoted(name)} is named twice for slices", "Name it once.")
+
+
+def _names_class(text: str) -> bool:
+    """Whether a requirement that says so means a class of the task."""
+    return text.lower().startswith(f"{_CLASS}=")
 
 
 def _bad_slices(message: str, hint: str) -> RequestError:
@@ -108,8 +122,8 @@ def _columns(
     header = [name.lower() for name in names]
     if header.count("path") != 1 or header.count("label") > 1:
         raise DataError(
-            f"{path} must begin with the header path,label; it begins with {header_line.strip()[:80]!r}",
-            hint="Images without label need the column path only.",
+            f"{path} must begin with the header path,label; it begins with {quoted(header_line.strip())}",
+            hint=separator_hint(header_line) or "Images without label need the column path only.",
         )
     return _Columns(
         path=header.index("path"),
@@ -122,9 +136,9 @@ def _columns(
 def _column(names: Sequence[str], wanted: str, path: Path) -> int:
     if names.count(wanted) != 1:
         raise DataError(
-            f"{path} has no column {wanted!r}; it has {', '.join(names)}"
+            f"{path} has no column {quoted(wanted)}; it has {shorten(names)}"
             if wanted not in names
-            else f"{path} has the column {wanted!r} more than once",
+            else f"{path} has the column {quoted(wanted)} more than once",
             reason="COLUMN_UNKNOWN",
         )
     return names.index(wanted)
@@ -153,13 +167,20 @@ def _example(row: Sequence[str], columns: _Columns, slices: Sequence[str], *, fo
     for name, value in zip(slices, values, strict=True):
         if not value:
             raise DataError(
-                f"{where}: nothing in the column {name!r}",
+                f"{where}: nothing in the column {quoted(name)}",
                 hint="Every row needs a value; write for example `unknown`.",
                 reason="SLICE_MISSING",
             )
+        if _names_class(value):
+            raise DataError(
+                f"{where}: the value {quoted(value)} in the column {quoted(name)} is the name of a class",
+                hint="class=NAME stands for the task's classes; write the value in another way.",
+                reason="SLICE_INVALID",
+            )
         if len(value) > _LONGEST_NAME:
             raise DataError(
-                f"{where}: the value in the column {name!r} has {len(value)} characters, more than {_LONGEST_NAME}",
+                f"{where}: the value in the column {quoted(name)} has {len(value)} characters, "
+                f"more than {_LONGEST_NAME}",
                 hint="Shorten it.",
                 reason="SLICE_INVALID",
             )
@@ -174,7 +195,7 @@ def _check_values(path: Path, examples: Sequence[Example], slices: Sequence[str]
         n_bytes += sum(len(value.encode()) for value in values)
         if len(values) > _MOST_VALUES:
             raise DataError(
-                f"{path} has {len(values):,} different values in the column {name!r}, more than {_MOST_VALUES:,}",
+                f"{path} has {len(values):,} different values in the column {quoted(name)}, more than {_MOST_VALUES:,}",
                 hint="Slices are for comparing parts of the data; a column with few values is needed.",
                 reason="SLICE_INVALID",
             )
@@ -191,7 +212,7 @@ def _doubtful_labels(examples: Sequence[Example], names: Sequence[str], columns:
     used = {columns.path, columns.group, *columns.slices}
     others = [name for position, name in enumerate(names) if position not in used and name]
     if columns.label is None and others:
-        yield f"there is no column label; ignored: {some_names(others)}"
+        yield f"there is no column label; ignored: {shorten(others, _FEW)}"
     without = [example for example in examples if example.label is None]
     if 0 < len(without) <= _FEW and len(without) < len(examples) - len(without):
         lines = some_names([example.where.rpartition(", ")[2] for example in without])

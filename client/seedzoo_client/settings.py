@@ -29,8 +29,10 @@ from typing import Any
 import platformdirs
 
 from seedzoo.errors import LocalFailure, RequestError
+from seedzoo_client.pairs_file import why
+from seedzoo_client.quoting import quoted
 
-__all__ = ["DEFAULT_SERVER", "RetryConfig", "Settings", "TLSConfig", "load_settings"]
+__all__ = ["DEFAULT_SERVER", "RetryConfig", "Settings", "TLSConfig", "load_settings", "setting_sources"]
 
 DEFAULT_SERVER = "localhost:7316"
 
@@ -116,6 +118,27 @@ def load_settings(
     )
 
 
+def setting_sources(*, server: str | None = None, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Where :func:`load_settings` finds each setting: a flag, an environment variable, a file or "default".
+
+    Args:
+        server: What ``--server`` says.
+        environ: The environment; that of the process when None.
+
+    Raises:
+        RequestError: config.toml cannot be used.
+    """
+    environment = os.environ if environ is None else environ
+    stored, stored_at = _read_config(environment)
+    found = {}
+    for key in _KEYS:
+        name = f"SEEDZOO_{key.upper()}"
+        found[key] = name if environment.get(name) else str(stored_at) if key in stored else "default"
+    if server:
+        found["server"] = "--server"
+    return found
+
+
 def _read_config(environment: Mapping[str, str]) -> tuple[dict[str, Any], Path]:
     named = environment.get("SEEDZOO_CONFIG")
     path = Path(named).expanduser() if named else platformdirs.user_config_path("seedzoo") / "config.toml"
@@ -131,10 +154,10 @@ def _read_config(environment: Mapping[str, str]) -> tuple[dict[str, Any], Path]:
         raise LocalFailure(f"cannot read {path}: {error.strerror or error}") from error
     for key, value in stored.items():
         if key not in _KEYS:
-            raise RequestError(f"{path} has the unknown setting {key!r}", hint=f"Known: {', '.join(_KEYS)}.")
+            raise RequestError(f"{path} has the unknown setting {quoted(key)}", hint=f"Known: {', '.join(_KEYS)}.")
         if not isinstance(value, bool if key == "offline" else str):
             kind = "true or false" if key == "offline" else "a string"
-            raise RequestError(f"{path}: {key} must be {kind}, not {value!r}")
+            raise RequestError(f"{path}: {key} must be {kind}, not {quoted(value)}")
     return stored, path
 
 
@@ -144,4 +167,4 @@ def _as_bool(value: Any, source: str) -> bool:
     lowered = str(value).strip().lower()
     if lowered in _TRUE or lowered in _FALSE:
         return lowered in _TRUE
-    raise RequestError(f"{source} must be 1 or 0, not {value!r}", field="offline")
+    raise RequestError(f"{source} must be 1 or 0, not {quoted(value)}", field="offline")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from client_fake_zoo import CHUNK, PNG, RELEASE, FakeZoo
@@ -22,6 +23,7 @@ from seedzoo.errors import (
     NotFound,
     RequestError,
     Unavailable,
+    ZooError,
 )
 from seedzoo_client import Client, LocalDataset, Progress, Stage
 from seedzoo_protos.v1 import selection_pb2
@@ -138,6 +140,9 @@ def test_nothing_is_sent_for_a_question_that_cannot_be_asked(client: Client, zoo
         client.select(data, objective="cost", costs={"Bag": {"Bag": 0}})
     with pytest.raises(RequestError, match="no evaluation 'quick'"):
         client.select(data, evaluation="quick")
+
+    with pytest.raises(RequestError, match="rests on the stored stress tests"):
+        client.select(data / "Bag", prior=False)
 
     def refuse(dataset: LocalDataset) -> None:
         assert len(dataset.items) == 9
@@ -400,7 +405,13 @@ def test_cli_select_says_what_is_asked(zoo: FakeZoo, address: str, data: Path, t
         (("--slices", "camera"), 3, "has no column 'camera'"),
         (("--class-proportions", "bag=.5"), 3, "sum to 0.5, not to 1"),
         (("--class-proportions", "bag=much"), 3, "'much', no number"),
-        (("--alpha", "2"), 3, "--alpha must lie between 0 and 1, not 2"),
+        (("--alpha", "2"), 3, "alpha must lie between 0 and 1, not 2"),
+        (("--delta", "2"), 3, "delta must lie between 0 and 1, not 2"),
+        (("--objective", ""), 3, "objective is empty"),
+        (("--family", "\udcff"), 3, "--family: '\\udcff' is not UTF-8 text"),
+        (("--require", "\udcff"), 3, "--require: '\\udcff' is not UTF-8 text"),
+        (("--label-map", ""), 3, "--label-map is empty"),
+        (("--data", ""), 3, "--data is empty"),
     ],
 )
 def test_cli_select_refuses_before_it_sends(
@@ -410,6 +421,46 @@ def test_cli_select_refuses_before_it_sends(
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert zoo.datasets == {}
+
+
+def test_cli_select_says_what_has_no_effect(zoo: FakeZoo, address: str, data: Path, tmp_path: Path) -> None:
+    def select(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return run_zoo("select", *map(str, arguments), "--server", address, home=tmp_path)
+
+    told = "every image has a label, so --class-proportions changes nothing"
+    assert told in select("--data", data, "--class-proportions", "uniform").stderr
+    (data / "stray.png").write_bytes(PNG)
+    assert told not in select("--data", data, "--class-proportions", "uniform").stderr
+    sent = len(zoo.starts)
+    refused = select("--data", data / "Bag", "--no-prior")
+    assert refused.returncode == 3
+    assert "ranking without labels rests on the stored stress tests" in refused.stderr
+    assert len(zoo.starts) == sent
+    assert select("--data", data, "--objective", "top_k").returncode == 0
+    assert zoo.starts[-1].objective == "top_k:5"
+
+
+def test_arguments_of_any_type_are_one_clear_error(client: Client, zoo: FakeZoo, data: Path) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"alpha": "x"}, {"alpha": None}, {"delta": [1]}, {"objective": None}, {"objective": ""}, {"requirements": 5},
+        {"requirements": [5]}, {"class_proportions": 5}, {"class_proportions": [0.1] * 10}, {"costs": 5},
+        {"costs": 5, "objective": "cost"}, {"slices": 5}, {"slices": [5]}, {"family": 5}, {"family": ""}, {"group": 5},
+        {"label_map": 5}, {"evaluation": 5}, {"request_id": 5}, {"family": "\udcff"},
+    ]  # fmt: skip
+    for arguments in wrong:
+        with pytest.raises(RequestError):
+            client.select(data, **arguments)
+    for source in ("", 5, None, [5], [("", None)]):
+        with pytest.raises(ZooError):
+            client.select(source)  # type: ignore[arg-type]
+    for call in (client.family, client.variants, client.variant, client.profile, client.download):
+        with pytest.raises(RequestError):
+            call(5)  # type: ignore[operator]
+    with pytest.raises(RequestError):
+        client.delete_dataset(5)  # type: ignore[arg-type]
+    with pytest.raises(RequestError):
+        Client(timeout="x")  # type: ignore[arg-type]
     assert zoo.datasets == {}
 
 

@@ -139,7 +139,7 @@ def test_a_failed_select_says_what_to_forget(zoo: FakeZoo, address: str, data: P
     error = json.loads(out)["error"]
     assert error["dataset_id"] == dataset_id
     assert error["reason"] == ("ITEMS_INVALID" if how == "selection" else "UNAVAILABLE")
-    assert errors.count(f"your images stay on the server until: zoo forget {dataset_id}\n") == 1
+    assert errors.count(f"your images stay on the server until: zoo forget {dataset_id}") == 1
 
 
 def test_before_anything_is_sent_there_is_nothing_to_forget(address: str, tmp_path: Path) -> None:

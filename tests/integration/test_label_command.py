@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_labelling import folder_of_images, serving
 from tests.support import small_bundle
@@ -22,6 +23,7 @@ from tests.support import small_bundle
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.store import ObjectStore
+from seedzoo.errors import AlreadyExists, NotFound, RequestError
 from seedzoo_client import Client
 
 
@@ -154,7 +156,7 @@ def zoo_class(listed: str, number: int) -> str:
 
 def test_too_few_answers_keep_what_there_is(zoo: Command) -> None:
     _, err = zoo("--budget", 4, answers="bag\ncoat\n", code=130)
-    assert "ended after 2 of 4 labels" in err
+    assert "ended: 2 of 4 labels are given, in images.labels.csv and on the server" in err
     assert [row["label"] for row in zoo.rows] == ["bag", "coat"]
     document = zoo.json("--budget", 4, answers="bag\n", code=130)
     assert document["error"]["reason"] == "CANCELLED"
@@ -264,7 +266,8 @@ def test_a_changed_file_is_noticed(zoo: Command) -> None:
     zoo("--budget", 4, answers="bag\ncoat\nq\n")
     zoo.file.write_text(zoo.file.read_text().replace("coat", "sandal"))
     _, err = zoo("--budget", 4, answers="bag\nbag\n", code=5)
-    assert "the server was told otherwise" in err
+    assert re.search(r"calls images/\S+ 'sandal', the server was told otherwise before, namely 'coat'", err)
+    assert "write the server's ('coat') into images.labels.csv" in err
     assert "--seed 1" in err
     report = zoo.json("--budget", 4, "--seed", 1, "--from", "oracle.csv")
     assert report["labelled"] == 4
@@ -277,6 +280,94 @@ def test_a_lost_file_is_told(zoo: Command) -> None:
     assert "2 labels that images.labels.csv lacks" in err
     assert "mini/" in out
     assert len(zoo.rows) == 2
+
+
+def test_what_is_told_of_file_and_server_is_so(zoo: Command) -> None:
+    zoo("--budget", 4, answers="bag\ncoat\nq\n")
+    saved = zoo.file.read_bytes()
+    zoo.file.unlink()
+    out, _ = zoo("--budget", 4, answers="bag\nq\n")
+    assert "3 of 4 labels are given, all on the server and 1 of them in images.labels.csv." in out
+    zoo.file.write_bytes(saved)
+    _, err = zoo("--budget", 5, answers="q\n")
+    assert "0 of 5 labels are given; answers go to images.labels.csv, where 2 more answers may be of use" in err
+
+
+def waiting_for(process: subprocess.Popen[str], number: int) -> str:
+    """Reads until that question; the name of its image."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.match(rf"\[{number}/\d+\] .* images/(\S+)$", line):
+            return found[1]
+    raise AssertionError(f"there was no question {number}")
+
+
+def test_two_at_one_file_lose_no_answer(zoo: Command) -> None:
+    first = zoo.started("--budget", 4)
+    waiting_for(first, 1)
+    _, err = zoo("--budget", 4, "--audit", 2, answers="bag\n", code=5)
+    assert f"another `zoo label` (process {first.pid}) writes its answers to images.labels.csv" in err
+    assert zoo.json("--budget", 4, answers="bag\n", code=5)["error"]["reason"] == "LABEL_FILE_IN_USE"
+    out, _ = first.communicate("bag\ncoat\nq\n")
+    assert "2 of 4 labels are given" in out
+    assert [row["label"] for row in zoo.rows] == ["bag", "coat"]
+    assert not list(zoo.folder.glob(".*"))
+
+
+def test_two_that_answer_one_question_differently(zoo: Command) -> None:
+    first = zoo.started("--budget", 4)
+    name = waiting_for(first, 1)
+    zoo("--budget", 4, "--progress", "other.csv", answers="coat\nq\n")
+    _, err = first.communicate("bag\n")
+    assert first.returncode == 5
+    assert f"images.labels.csv calls images/{name} 'bag', the server was told otherwise before, namely 'coat'" in err
+    zoo.file.write_text(zoo.file.read_text().replace("bag", "coat"))  # as the hint says
+    out, _ = zoo("--budget", 4, answers="q\n")
+    assert "1 of 4 labels are given, in images.labels.csv and on the server." in out
+
+
+def test_forgotten_in_the_middle(zoo: Command) -> None:
+    process = zoo.started("--budget", 4)
+    waiting_for(process, 1)
+    assert process.stdin is not None
+    process.stdin.write("bag\n")
+    process.stdin.flush()
+    waiting_for(process, 2)
+    with Client(f"127.0.0.1:{zoo.port}", home=zoo.folder / "home", offline=False) as client:
+        session = client.label(zoo.images, budget=4)
+        client.delete_dataset(session.dataset_id)
+        with pytest.raises(NotFound, match="the images of this session were deleted from the server"):
+            session.next()
+    _, err = process.communicate("coat\n")
+    assert process.returncode == 4, err
+    assert "error: the images were deleted from the server" in err
+    assert "it sends them again, and the answers in images.labels.csv" in err
+    assert "stay on the server" not in err
+    report = zoo.json("--budget", 4, answers="sandal\nsandal\n")
+    assert [label["label"] for label in report["labels"]] == ["bag", "coat", "sandal", "sandal"]
+
+
+def test_from_python_anything_is_one_clear_error(zoo: Command) -> None:
+    with Client(f"127.0.0.1:{zoo.port}", home=zoo.folder / "home", offline=False) as client:
+        session = client.label(zoo.images, budget=4)
+        (question,) = session.next()
+        wrong: Any
+        for wrong in ([1], 5, {question.index: "hat"}, {question.index: True}, {question.index: 99},
+                      {question.index: 1.0}, {"a": 1}, {-1: 1}, {10**30: 1}):  # fmt: skip
+            with pytest.raises(RequestError) as caught:
+                session.submit(wrong)
+            assert caught.value.field == "labels"
+        assert session.submit({np.int64(question.index): np.int64(1)}) == 1  # type: ignore[dict-item]
+        with pytest.raises(AlreadyExists) as clash:
+            session.submit({question.index: 2})
+        one, two = session.dataset.classes[1:3]
+        assert clash.value.message == f"{question.path} has the label {one!r} on the server already, not {two!r}"
+        assert "seed 1" in clash.value.hint
+        for wrong in ("x", None, 2.5):
+            with pytest.raises(RequestError, match="budget must be a whole number"):
+                client.label(zoo.images, budget=wrong)
+        with pytest.raises(RequestError, match="path of the data is empty"):
+            client.label("", budget=1)
 
 
 def test_missing_answers_and_files_of_others(zoo: Command) -> None:

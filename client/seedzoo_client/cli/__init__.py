@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "compare": ("seedzoo_client.cli.compare:compare", "Compare the stress profiles of two variants."),
+    "doctor": ("seedzoo_client.cli.doctor:doctor", "Check the settings, the connection and the server."),
     "download": ("seedzoo_client.cli.download:download", "Get the ONNX file of a variant."),
     "families": ("seedzoo_client.cli.browse:families", "List the families that the server offers."),
     "forget": ("seedzoo_client.cli.forget:forget", "Delete your uploaded images from the server."),

@@ -13,10 +13,12 @@ from seedzoo.console import Console, plain
 from seedzoo.errors import DataError
 from seedzoo_client.labelling import Question
 from seedzoo_client.labels import ClassMatcher, shorten
+from seedzoo_client.quoting import quoted
 
 __all__ = ["Asker", "StoppedError"]
 
 _MOST_LISTED = 30
+_COMPARED = 200
 _NO_SKIPPING = (
     "a question cannot be skipped: leaving out images that are hard to tell would bias the choice; "
     "give the likeliest class, or q to stop and go on later"
@@ -120,9 +122,9 @@ class Asker:
         if text.lower() in ("s", "skip", ""):
             return _NO_SKIPPING
         names = self._matcher.classes
-        close = difflib.get_close_matches(text.lower(), [name.lower() for name in names], n=1)
-        guess = next((f"; did you mean {name!r}?" for name in names if close and name.lower() == close[0]), "")
-        return f"{text[:60]!r} is no class{guess or f'; there are: {shorten(names)}'}"
+        close = difflib.get_close_matches(text[:_COMPARED].lower(), [name.lower() for name in names], n=1)
+        guess = next((f"; did you mean {quoted(name)}?" for name in names if close and name.lower() == close[0]), "")
+        return f"{quoted(text)} is no class{guess or f'; there are: {shorten(names)}'}"
 
     def _list(self) -> None:
         width = len(str(len(self._matcher.classes)))

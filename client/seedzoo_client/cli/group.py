@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from seedzoo.console import BROKEN_PIPE, Console, add_output_options, run_guarded
-from seedzoo.errors import MissingExtra
+from seedzoo.errors import MissingExtra, RequestError
 
 __all__ = ["ENTRY_POINT_GROUP", "ZooGroup", "missing_extra"]
 
@@ -74,6 +74,25 @@ def missing_extra(error: ImportError, *, command: str) -> MissingExtra | None:
     )
 
 
+class _Text(click.types.StringParamType):
+    """Text that can be sent; a command line in another encoding has characters that cannot."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does."""
+        found = click.STRING.convert(value, param, ctx)
+        try:
+            found.encode()
+        except UnicodeEncodeError as error:
+            name = (
+                "an argument" if param is None else param.opts[-1] if param.param_type_name == "option" else param.name
+            )
+            raise RequestError(f"{name}: {found[:60]!r} is not UTF-8 text", hint="Type it again.") from error
+        return found
+
+
+_TEXT = _Text()
+
+
 class ZooGroup(click.Group):
     """A group whose commands live elsewhere.
 
@@ -96,7 +115,12 @@ class ZooGroup(click.Group):
         command = super().get_command(ctx, cmd_name)
         if command is None:
             command = self._import(cmd_name)
-        return None if command is None else add_output_options(command)
+        if command is None:
+            return None
+        for parameter in command.params:
+            if parameter.type is click.STRING:
+                parameter.type = _TEXT
+        return add_output_options(command)
 
     def _import(self, name: str) -> click.Command | None:
         if name in self._lazy:

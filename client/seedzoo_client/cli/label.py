@@ -10,23 +10,31 @@ again, and a larger budget, which is a session of its own because a concluded on
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from seedzoo.console import Console, plain, to_plain_data
-from seedzoo.errors import AlreadyExists, Cancelled, DataError, RequestError
+from seedzoo.errors import AlreadyExists, Cancelled, DataError, NotFound, RequestError
 from seedzoo.records import SelectionReport
 from seedzoo_client.cli.ask import Asker, StoppedError
-from seedzoo_client.cli.options import open_client, progress_bar, server_option
+from seedzoo_client.cli.options import (
+    FilePath,
+    kept_images,
+    open_client,
+    progress_bar,
+    say_what_is_kept,
+    server_option,
+)
 from seedzoo_client.cli.report import render_report
 from seedzoo_client.cli.text import count
-from seedzoo_client.client import Client
 from seedzoo_client.label_file import LabelFile, real_paths
-from seedzoo_client.labelling import LabellingSession, LabellingSettings, Question
+from seedzoo_client.labelling import DATA_GONE, LabelDiffers, LabellingSession, LabellingSettings, Question
 from seedzoo_client.labels import ClassMatcher, read_label_map
 from seedzoo_client.progress import Progress, Stage
+from seedzoo_client.quoting import quoted
 from seedzoo_client.scan import Scan, scan_data
 
 __all__ = ["label"]
@@ -44,19 +52,19 @@ refuses it; `--from` takes it, and any other CSV file with path,label, as answer
 
 
 @click.command(help=_HELP)
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder of images, or CSV with path.")
+@click.option("--data", required=True, type=FilePath(), help="Folder of images, or CSV with path.")
 @click.option("--budget", required=True, type=int, help="Labels in all, earlier ones and those of --audit included.")
 @click.option("--family", help="Which family to choose from, where the server has several.")
 @click.option("--audit", default=0, show_default=True, help="Ask for a random sample of that size first.")
-@click.option("--from", "answers", type=click.Path(path_type=Path), help="CSV with path,label that answers.")
+@click.option("--from", "answers", type=FilePath(), help="CSV with path,label that answers.")
 @click.option("--open", "open_images", is_flag=True, help="Show each image.")
 @click.option(
     "--progress",
     "file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FilePath(dir_okay=False),
     help="File of the answers given; DATA.labels.csv in this folder otherwise.",
 )
-@click.option("--label-map", type=click.Path(path_type=Path), help="CSV, JSON or TOML: your class names to the task's.")
+@click.option("--label-map", type=FilePath(), help="CSV, JSON or TOML: your class names to the task's.")
 @click.option("--seed", default=0, show_default=True, help="Of the questions drawn.")
 @click.option("--alpha", default=0.05, show_default=True, help="1 - certainty that the candidates hold the best.")
 @click.option("--delta", default=0.01, show_default=True, help="What counts as just as good; 0.01 is one point.")
@@ -82,8 +90,9 @@ def label(
     scan_data(data, unlabelled=True)
     given = None if answers is None else _scan_answers(answers)
     names = {} if label_map is None else read_label_map(label_map)
-    kept = LabelFile(_default_file(data) if file is None else file)
-    with open_client(server) as client:
+    with ExitStack() as opened:
+        kept = opened.enter_context(LabelFile.opened(_default_file(data) if file is None else file))
+        client = opened.enter_context(open_client(server))
         try:
             with console.resumable("what is uploaded stays on the server"), progress_bar(console) as show:
                 session = client.label(
@@ -101,8 +110,14 @@ def label(
             )
             with console.resumable(f"{kept.path} and the server have all answers"):
                 report = run.go(asker, None if given is None else _bound(given, session, matcher))
-        except BaseException:
-            _say_what_is_kept(console, client)
+        except NotFound as error:
+            if error.reason in DATA_GONE:
+                error.message = "the images were deleted from the server in the meantime"
+                error.hint = f"Run the same command again: it sends them again, and the answers in {kept.path}."
+            say_what_is_kept(console, client, error)
+            raise
+        except BaseException as error:
+            say_what_is_kept(console, client, error)
             raise
     if report is None:
         console.result({"finished": False, **run.facts()}, *run.standing())
@@ -110,7 +125,7 @@ def label(
         return
     paths = [item.path for item in session.dataset.items]
     console.result({"finished": True, **_document(report, paths), **run.facts()}, render_report(report, paths=paths))
-    console.note(f"the answers are in {kept.path}; {_kept(session.dataset_id)}")
+    console.note(f"the answers are in {kept.path}; {kept_images(session.dataset_id)}")
     if not session.settled:
         console.hint("more labels: the same command with a larger --budget; it repeats no question")
     console.hint(f"zoo download {plain(report.recommended)} --to ./")
@@ -144,9 +159,9 @@ class _Run:
         if concluded:
             self._console.note("this session was concluded before; a larger --budget goes on from its labels")
         elif questions:
-            self._console.note(
-                f"{session.labelled} of {session.settings.budget} labels are given; answers go to {self._file.path}"
-            )
+            waiting = len(self._file.labels) - len(self._sent)
+            more = f", where {count(waiting, 'more answer')} may be of use" if waiting > 0 else ""
+            self._console.note(f"{self._given()}; answers go to {self._file.path}{more}")
         try:
             while questions:
                 for question in questions:
@@ -156,8 +171,7 @@ class _Run:
             if stop.asked_to:
                 return None
             raise Cancelled(
-                f"the answers ended after {session.labelled} of {session.settings.budget} labels; they are kept in "
-                f"{self._file.path} and on the server",
+                f"the answers ended: {self._given()}{self._where()}",
                 hint="Run the same command again to go on.",
             ) from None
         if session.settled and session.labelled < session.settings.budget:
@@ -173,20 +187,27 @@ class _Run:
                 if self._session.knows(index, known, progress=self._tell):
                     self._sent.append(index)
             except AlreadyExists as error:
-                path = self._session.dataset.items[index].path
-                raise AlreadyExists(
-                    f"{self._file.path} calls {path} {self._session.dataset.classes[known]!r}, "
-                    "the server was told otherwise before",
-                    hint="A label cannot be changed, the later questions follow from it: put the row back, or start "
-                    f"anew from the corrected file with --seed {self._session.settings.seed + 1}.",
-                    reason=error.reason,
-                ) from error
+                raise self._contradiction(index, known, error) from error
         elsewhere = self._session.labelled - len(self._sent)
         if elsewhere > 0:
             self._console.warn(
                 f"the server has {count(elsewhere, 'label')} that {self._file.path} lacks; they count, but cannot be "
                 "repeated for a larger --budget"
             )
+
+    def _contradiction(self, index: int, label: int, error: AlreadyExists) -> AlreadyExists:
+        """The server has another label of an image than the file."""
+        classes, file = self._session.dataset.classes, self._file.path
+        theirs = f", namely {quoted(classes[error.known])}" if isinstance(error, LabelDiffers) else ""
+        back = f" ({quoted(classes[error.known])})" if isinstance(error, LabelDiffers) else ""
+        return AlreadyExists(
+            f"{file} calls {self._session.dataset.items[index].path} {quoted(classes[label])}, "
+            f"the server was told otherwise before{theirs}",
+            hint="A label cannot be changed, the later questions follow from it: "
+            f"write the server's{back} into {file} and run the same command again, "
+            f"or start anew from the file as it is with --seed {self._session.settings.seed + 1}.",
+            reason=error.reason,
+        )
 
     def _label_of(self, question: Question, asker: Asker, answers: tuple[Path, dict[int, int]] | None) -> int:
         if question.index in self._file.labels:
@@ -213,7 +234,11 @@ class _Run:
         # First the file: what the server knows must be in it, not the other way round.
         name = self._session.dataset.classes[label]
         self._file.record(question.index, question.path, label, name, question.probability)
-        self._session.submit({question.index: label}, progress=self._tell)
+        try:
+            self._session.submit({question.index: label}, progress=self._tell)
+        except AlreadyExists as error:
+            # Somebody answers the same questions elsewhere, with another file.
+            raise self._contradiction(question.index, label, error) from error
         self._sent.append(question.index)
 
     def facts(self) -> dict[str, Any]:
@@ -240,11 +265,20 @@ class _Run:
     def standing(self) -> tuple[str, ...]:
         """How things are when somebody stops, to be read."""
         session = self._session
-        given = f"{session.labelled} of {session.settings.budget} labels are given, in {plain(self._file.path)} and "
         return (
-            f"{given}on the server.",
+            f"{self._given()}{plain(self._where())}.",
             f"Leading now: {plain(session.leader)}; {count(session.candidates, 'variant')} may be the best.",
         )
+
+    def _given(self) -> str:
+        return f"{self._session.labelled} of {self._session.settings.budget} labels are given"
+
+    def _where(self) -> str:
+        """Where the labels are: the server may have some that the file lacks."""
+        missing = self._session.labelled - len(self._sent)
+        if missing > 0:
+            return f", all on the server and {len(self._sent)} of them in {self._file.path}"
+        return f", in {self._file.path} and on the server"
 
     def _tell(self, progress: Progress) -> None:
         if progress.stage is Stage.RECONNECTING:
@@ -282,13 +316,3 @@ def _document(report: SelectionReport, paths: list[Path]) -> dict[str, Any]:
     for doubt in document["label_doubts"]:
         doubt["path"] = str(paths[doubt["index"]])
     return document
-
-
-def _say_what_is_kept(console: Console, client: Client) -> None:
-    if client.last_dataset_id is not None:
-        console.error_details["dataset_id"] = client.last_dataset_id
-        console.note(_kept(client.last_dataset_id))
-
-
-def _kept(dataset_id: str) -> str:
-    return f"your images stay on the server until: zoo forget {dataset_id}"

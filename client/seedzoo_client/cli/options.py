@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from seedzoo.console import Console
+from seedzoo.errors import RequestError
 from seedzoo_client.client import Client
+from seedzoo_client.labelling import DATA_GONE
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
 
-__all__ = ["open_client", "progress_bar", "server_option"]
+__all__ = ["FilePath", "kept_images", "open_client", "progress_bar", "say_what_is_kept", "server_option"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -26,6 +29,20 @@ _SHOWN = {
     Stage.DOWNLOADING: "Downloading",
     Stage.RECONNECTING: "Trying again",
 }
+
+
+class FilePath(click.Path):
+    """A path; the empty text, from an unset variable of a script, is none and not the current folder."""
+
+    def __init__(self, *, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does."""
+        if value == "":
+            name = "a path" if param is None else param.opts[-1]
+            raise RequestError(f"{name} is empty", hint="Name a file or folder; the current one is `.`.")
+        return super().convert(value, param, ctx)
 
 
 def server_option(command: _F) -> _F:
@@ -64,3 +81,19 @@ def progress_bar(console: Console) -> Iterator[ProgressCallback]:
             bars.update(task, completed=progress.done, total=progress.total or None, detail=detail)
 
         yield show
+
+
+def kept_images(dataset_id: str) -> str:
+    """Until when the server has the images."""
+    return (
+        f"your images stay on the server until: zoo forget {dataset_id} "
+        "(or a week after their last use, unless its operator says otherwise)"
+    )
+
+
+def say_what_is_kept(console: Console, client: Client, error: BaseException) -> None:
+    """Name what a command that failed leaves on the server: nobody else knows what to delete."""
+    if client.last_dataset_id is None or getattr(error, "reason", "") in DATA_GONE:
+        return
+    console.error_details["dataset_id"] = client.last_dataset_id
+    console.note(kept_images(client.last_dataset_id))

@@ -17,7 +17,7 @@ from rich.text import Text
 from seedzoo.console import Console, Rows, plain
 from seedzoo.errors import DataError, LocalFailure
 from seedzoo.files import write_atomically
-from seedzoo_client.cli.options import open_client, progress_bar, server_option
+from seedzoo_client.cli.options import FilePath, open_client, progress_bar, server_option
 from seedzoo_client.cli.text import count, percent
 from seedzoo_client.datasets import bind
 from seedzoo_client.labels import ClassMatcher, read_label_map
@@ -41,11 +41,9 @@ class _Row:
 
 @click.command()
 @click.argument("model", metavar="MODEL|VARIANT")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Folder, CSV file, or one image.")
-@click.option("--label-map", type=click.Path(path_type=Path), help="CSV, JSON or TOML: your class names to the task's.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write path,predicted,probability,label here."
-)
+@click.option("--data", required=True, type=FilePath(), help="Folder, CSV file, or one image.")
+@click.option("--label-map", type=FilePath(), help="CSV, JSON or TOML: your class names to the task's.")
+@click.option("--out", type=FilePath(dir_okay=False), help="Write path,predicted,probability,label here.")
 @server_option
 def predict(model: str, data: Path, label_map: Path | None, out: Path | None, server: str | None) -> None:
     """Predict the class of each image with MODEL (an ONNX file) or VARIANT (FAMILY/TAG, downloaded first).

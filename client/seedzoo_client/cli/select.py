@@ -11,10 +11,16 @@ import click
 from rich.console import RenderableType
 
 from seedzoo.console import Console, plain, to_plain_data
-from seedzoo.errors import RequestError
 from seedzoo.records import Evaluation, SelectionReport
 from seedzoo_client.asking import Inquiry
-from seedzoo_client.cli.options import open_client, progress_bar, server_option
+from seedzoo_client.cli.options import (
+    FilePath,
+    kept_images,
+    open_client,
+    progress_bar,
+    say_what_is_kept,
+    server_option,
+)
 from seedzoo_client.cli.report import render_report
 from seedzoo_client.client import Client
 from seedzoo_client.datasets import LocalDataset
@@ -39,11 +45,9 @@ already.
 
 
 @click.command(help=_HELP)
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="Folder with one folder per class, or CSV."
-)
+@click.option("--data", required=True, type=FilePath(), help="Folder with one folder per class, or CSV.")
 @click.option("--family", help="Which family to choose from, where several fit the data.")
-@click.option("--label-map", type=click.Path(path_type=Path), help="CSV, JSON or TOML: your class names to the task's.")
+@click.option("--label-map", type=FilePath(), help="CSV, JSON or TOML: your class names to the task's.")
 @click.option("--group", metavar="COLUMN", help="CSV column: images with the same value depend on each other.")
 @click.option(
     "--slices",
@@ -64,19 +68,24 @@ already.
 @click.option(
     "--class-proportions",
     metavar="SHARES",
-    help="How frequent the classes are, where known: bag=.3,coat=.7, a CSV, JSON or TOML file, or uniform.",
+    help="How frequent the classes are, where known and labels are missing: bag=.3,coat=.7, a CSV, JSON or TOML file, "
+    "or uniform.",
 )
 @click.option(
     "--costs",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="CSV for --objective cost: called classes in the first row, true ones in the first column.",
 )
 @click.option("--exhaustive", is_flag=True, help="Evaluate every variant on every image.")
 @click.option("--race", is_flag=True, help="Drop variants that can no longer be the best; as sure, on fewer images.")
 @click.option("--fast", is_flag=True, help="Stop early with a leader that is probably good enough; not calibrated.")
-@click.option("--no-prior", is_flag=True, help="Choose by your labels alone, without the stored stress tests.")
+@click.option(
+    "--no-prior", is_flag=True, help="Choose by the labels alone, without the stored stress tests; needs labels."
+)
 @click.option("--alpha", default=0.05, show_default=True, help="1 - coverage of the intervals.")
-@click.option("--delta", default=0.01, show_default=True, help="What counts as just as good; 0.01 is one point.")
+@click.option(
+    "--delta", default=0.01, show_default=True, help="What counts as just as good; 0.01 is one point, or .01 of a cost."
+)
 @server_option
 def select(
     data: Path,
@@ -93,32 +102,30 @@ def select(
 ) -> None:
     """Run `zoo select`."""
     console = Console.current()
-    for name in ("alpha", "delta"):
-        if not 0 < asked[name] < 1:
-            raise RequestError(f"--{name} must lie between 0 and 1, not {asked[name]:g}", field=name)
     inquiry = Inquiry(
         evaluation=_evaluation({"exhaustive": exhaustive, "race": race, "fast": fast}), prior=not no_prior, **asked
     )
     # What is wrong with the question or the data needs no server to be told.
     inquiry.check()
     scan = scan_data(data, group=group, slices=slices)
+    inquiry.check_labels(any_label=bool(scan.labels))
     for warning in scan.warnings:
         console.warn(warning)
     if scan.label_note:
         console.note(scan.label_note)
+    elif inquiry.class_proportions is not None:
+        console.note("every image has a label, so --class-proportions changes nothing")
     source = _Source(data, family, label_map, group, slices)
     with open_client(server) as client:
         try:
             uploaded, report = _select(console, client, source, inquiry, told=scan.warnings)
             console.result(*_answer(uploaded, report))
-        except BaseException:
-            # Whatever ends it, Ctrl-C included: nobody else knows what to delete.
-            if client.last_dataset_id is not None:
-                console.error_details["dataset_id"] = client.last_dataset_id
-                console.note(_kept(client.last_dataset_id))
+        except BaseException as error:
+            # Whatever ends it, Ctrl-C included.
+            say_what_is_kept(console, client, error)
             raise
     name = plain(report.recommended)
-    console.note(f"{report.evaluations:,} predictions in {report.seconds:.1f} s; {_kept(uploaded.id)}")
+    console.note(f"{report.evaluations:,} predictions in {report.seconds:.1f} s; {kept_images(uploaded.id)}")
     console.hint(f"zoo download {name} --to ./")
     console.hint(f"zoo predict {name} --data NEW_IMAGES/")
 
@@ -175,7 +182,3 @@ def _answer(uploaded: UploadedDataset, report: SelectionReport) -> tuple[dict[st
     for doubt in document["label_doubts"]:
         doubt["path"] = str(paths[doubt["index"]])
     return document, render_report(report, paths=paths)
-
-
-def _kept(dataset_id: str) -> str:
-    return f"your images stay on the server until: zoo forget {dataset_id}"

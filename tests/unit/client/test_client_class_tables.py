@@ -79,6 +79,8 @@ def test_proportions_from_files(tmp_path: Path, name: str, content: str) -> None
         ({}, "names no class", "PROPORTIONS_INVALID"),
         ({"Bag": True}, "is True, no number", "PROPORTIONS_INVALID"),
         ({"Bag": 10**400}, "no number from 0 to 1", "PROPORTIONS_INVALID"),
+        ({"Bag": 10**5000}, "is a very long int, no number", "PROPORTIONS_INVALID"),
+        (f"{'b' * 1000}=x", "b…' is 'x', no number", "PROPORTIONS_INVALID"),
         ("shares.txt", "is no table of class proportions", "PROPORTIONS_INVALID"),
         ("no/such.csv", "cannot read the table of class proportions", "PROPORTIONS_INVALID"),
         ("no\0such=1.csv", "no number from 0 to 1", "PROPORTIONS_INVALID"),
@@ -97,6 +99,7 @@ def test_bad_proportions(source: Any, message: str, reason: str) -> None:
         ("p.json", '{"bag": "0.5 of it"}', "no number"),
         ("p.json", '{"bag": {"a": 1}}', "no number"),
         ("p.json", "[1]", "is not one JSON object"),
+        ("p.json", f'{{"bag": {"1" * 5000}}}', "a number that is too long"),
         ("p.csv", "bag,.3,x\n", "line 1: 3 columns instead of two"),
         ("p.csv", "bag,0;3\n", "the share of 'bag' is '0;3'"),
         ("p.csv", "", "names no class"),
@@ -200,6 +203,12 @@ def test_costs_that_are_no_table(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             read_costs(source)  # type: ignore[arg-type]
+
+
+def test_costs_between_tabs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read_costs(written(tmp_path, "c.csv", COSTS.replace(",", "\t")))
+    assert "separated by tabs" in caught.value.hint
 
 
 @given(st.data())

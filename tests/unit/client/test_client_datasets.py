@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedzoo.errors import DataError
+from seedzoo.errors import DataError, RequestError
 from seedzoo_client import LocalDataset, open_dataset
 from seedzoo_client.fingerprint import contradictions, dataset_fingerprint, hash_items
 from seedzoo_client.scan import scan_data
@@ -200,6 +200,27 @@ def test_csv_with_semicolons(folder: Path) -> None:
 def test_bad_csv(folder: Path, text: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         opened(write_csv(folder, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("path\tlabel\nBag/b.png\tBag\n", "separated by tabs"),
+        ('path;label;"size, in mm"\nBag/b.png;Bag;3\n', "separated by semicolons"),
+        ("file,class\n", "need the column path only"),
+    ],
+)
+def test_separators_are_named(folder: Path, text: str, words: str) -> None:
+    with pytest.raises(DataError, match="must begin with the header") as caught:
+        opened(write_csv(folder, text))
+    assert words in caught.value.hint
+
+
+def test_the_empty_path_is_not_the_current_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert open_dataset(".", task_classes=("Bag", "Coat")).items
+    with pytest.raises(RequestError, match="the path of the data is empty"):
+        open_dataset("", task_classes=("Bag", "Coat"))
 
 
 def test_csv_in_another_encoding(folder: Path) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from tests.support import example_files
 
 from seedzoo.console import Console
-from seedzoo.errors import DataError, LocalFailure
+from seedzoo.errors import Conflict, DataError, LocalFailure, RequestError
 from seedzoo_client.cli.ask import Asker, StoppedError
 from seedzoo_client.datasets import Item, LocalDataset
 from seedzoo_client.label_file import LabelFile
-from seedzoo_client.labelling import Question
+from seedzoo_client.labelling import LabellingSettings, Question
 from seedzoo_client.labels import ClassMatcher
 
 CLASSES = ("bag", "T-shirt/top", "q", "coat")
@@ -85,6 +91,71 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str, words: str) -> Non
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(LocalFailure):
         LabelFile(tmp_path / "none" / "my.csv")
+
+
+def test_one_process_at_a_time_has_the_file(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to("my.csv")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom seedzoo_client.label_file import LabelFile\n"
+        "with LabelFile.opened(Path('my.csv')):\n    print(flush=True)\n    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        for name in ("my.csv", "link.csv"):
+            with pytest.raises(Conflict) as caught, LabelFile.opened(tmp_path / name):
+                pass
+            assert caught.value.message.endswith(f"(process {other.pid}) writes its answers to {tmp_path / name}")
+            assert "--progress" in caught.value.hint
+        with LabelFile.opened(tmp_path / "another.csv"):
+            pass
+        os.kill(other.pid, signal.SIGKILL)
+        other.wait()
+    assert (tmp_path / ".my.csv.lock").exists()  # what a killed process leaves holds nobody up
+    with LabelFile.opened(tmp_path / "my.csv"), pytest.raises(Conflict), LabelFile.opened(tmp_path / "my.csv"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["link.csv"]
+
+
+def test_a_file_that_somebody_changes_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    dataset = data(tmp_path)
+    file = opened(tmp_path / "my.csv", dataset)
+    file.record(0, dataset.items[0].path, 0, "bag", 0.5)
+    theirs = HEADER + "in/1.png,bag,0.5\nin/2.png,coat,0.5\n"
+    file.path.write_text(theirs)
+    with pytest.raises(Conflict, match="was changed by somebody else"):
+        file.record(2, dataset.items[2].path, 0, "bag", 0.5)
+    assert file.path.read_text() == theirs
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    dataset = data(tmp_path)
+    (tmp_path / "link.csv").symlink_to("my.csv")
+    opened(tmp_path / "link.csv", dataset).record(0, dataset.items[0].path, 0, "bag", 0.5)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert opened(tmp_path / "my.csv", dataset).labels == {0: 0}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"budget": "x"}, "budget must be a whole number, not 'x'"),
+        ({"budget": None}, "budget must be a whole number, not None"),
+        ({"budget": 2.5}, "budget must be a whole number, not 2.5"),
+        ({"budget": True}, "budget must be a whole number, not True"),
+        ({"budget": 5, "audit": 1.5}, "audit must be"),
+        ({"budget": 5, "seed": "0"}, "seed must be"),
+        ({"budget": 5, "alpha": None}, "alpha must be a number"),
+    ],
+)
+def test_settings_that_are_no_numbers(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        LabellingSettings(**fields)
+    assert LabellingSettings(budget=np.int64(5)).request_id("d", "f", 0) == LabellingSettings(budget=5).request_id(
+        "d", "f", 0
+    )
 
 
 def asker(monkeypatch: pytest.MonkeyPatch, answers: str, classes: tuple[str, ...] = CLASSES) -> Asker:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedzoo.errors import DataError
+from seedzoo.errors import DataError, RequestError
 from seedzoo_client.labels import ClassMatcher, read_label_map
+from seedzoo_client.quoting import brief, quoted
 
 CLASSES = ("T-shirt/top", "Trouser", "Bag", "Ankle boot")
 NAMES = st.text(min_size=1).map(str.strip).filter(lambda text: text and "\x00" not in text)
@@ -116,6 +117,10 @@ def test_any_bytes_give_a_map_or_one_error(
         ("m.json", '{"a": 1}', "both must be names"),
         ("m.json", "{", "not valid JSON"),
         ("m.toml", "a = ", "not valid TOML"),
+        ("m.json", f'{{"a": {"9" * 5000}}}', "not valid JSON: it holds a number that is too long"),
+        ("m.toml", f"a = {'9' * 5000}", "not valid TOML: it holds a number that is too long"),
+        ("m.toml", f"a = 0x{'f' * 5000}", "maps 'a' to a very long int"),
+        ("m.json", "[" * 100_000, "nested too deeply"),
         ("m.txt", "a b", "is no label map"),
     ],
 )
@@ -152,3 +157,36 @@ def test_a_semicolon_in_a_name_separates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text("a;b,Bag\n")
     assert read_label_map(path) == {"a;b": "Bag"}
+
+
+def test_names_of_any_length_are_cut() -> None:
+    long = "x" * 100_000
+    matcher = ClassMatcher((*CLASSES, "y" * 300))
+    error = matcher.unknown([long, "bags"], source="mydata")
+    assert error is not None
+    assert len(error.message) < 300
+    assert len(error.hint) < 300
+    assert f"{'x' * 59}…'" in error.message
+    with pytest.raises(DataError) as caught:
+        ClassMatcher(CLASSES, {long: long})
+    assert len(caught.value.message) < 300
+    with pytest.raises(DataError) as caught:
+        read_label_map({long: 5})  # type: ignore[dict-item]
+    assert len(caught.value.message) < 300
+    assert (brief("a" * 60), brief("a" * 61)) == ("a" * 60, "a" * 59 + "…")
+    assert quoted([1] * 1000).endswith("…")
+
+
+def test_what_is_no_map() -> None:
+    for source in (5, ["a"], None):
+        with pytest.raises(RequestError, match="label_map must be") as caught:
+            read_label_map(source)  # type: ignore[arg-type]
+        assert caught.value.field == "label_map"
+
+
+def test_tabs_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("theirs\tours\nmy bag\tBag\n")
+    with pytest.raises(DataError) as caught:
+        read_label_map(path)
+    assert "separated by tabs" in caught.value.hint

@@ -19,6 +19,7 @@ from seedzoo.errors import (
     RequestError,
     StoreError,
     StoreUnsafe,
+    Unauthenticated,
     Unavailable,
     ZooError,
 )
@@ -82,7 +83,7 @@ CODE = grpc.StatusCode
         (Failed(CODE.UNAVAILABLE, "DNS resolution failed"), Unavailable, "the name of the server h:1", True),
         (Failed(CODE.DEADLINE_EXCEEDED, "x"), Unavailable, "h:1 did not answer in time", True),
         (Failed(CODE.UNIMPLEMENTED, "x"), Unavailable, "does not offer this call", False),
-        (Failed(CODE.UNAUTHENTICATED, "who?"), RequestError, "h:1 refuses access: who", False),
+        (Failed(CODE.UNAUTHENTICATED, "who?"), Unauthenticated, "h:1 refuses access: who", False),
         (Failed(CODE.NOT_FOUND, "no such thing"), NotFound, "no such thing", False),
         (Failed(CODE.INTERNAL, "boom"), ZooError, "the server h:1 failed: boom", False),
         (Failed(CODE.INTERNAL, "Received RST_STREAM"), ZooError, "RST_STREAM", True),

@@ -192,6 +192,10 @@ def test_slices_are_numbered_in_order_of_appearance(tmp_path: Path) -> None:
         ("path,camera\na.png,B\n", ["camera", "camera"], RequestError, "named twice"),
         ("path,camera\na.png,B\n", [str(number) for number in range(21)], RequestError, "21 columns of slices"),
         ("path,camera\na.png,B\n", [""], RequestError, "1 to 200 characters, not 0"),
+        ("path,class\na.png,B\n", ["class"], RequestError, "'class' holds no slices: class=NAME stands"),
+        ("path,Class\na.png,B\n", ["Class"], RequestError, "'Class' holds no slices: class=NAME stands"),
+        ("path,class=a\na.png,B\n", ["class=a"], RequestError, "'class=a' holds no slices"),
+        ("path,camera\na.png,class=Bag\n", ["camera"], DataError, "line 2: the value 'class=Bag' in .* is the name"),
     ],
 )
 def test_bad_slices(tmp_path: Path, text: str, columns: list[str], error: type[ZooError], message: str) -> None:
