@@ -91,6 +91,11 @@ def serve(dev: bool, dev_dir: Path | None, **flags: Any) -> None:
 
 
 async def _serve(store: ObjectStore, settings: ServerSettings, console: Console, alive: Callable[[], bool]) -> None:
+    # Before anybody knows that the server is there: one that is told to stop at once must hand over too.
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
     server = ZooServer(store, settings)
     port = await server.start()
     address = f"{settings.host}:{port}"
@@ -98,10 +103,6 @@ async def _serve(store: ObjectStore, settings: ServerSettings, console: Console,
     if not await asyncio.to_thread(Catalog(store).family_names):
         console.warn(f"{store.url} has no families yet: zoo publish BUNDLE --store ...")
     console.hint(f"zoo select --data mydata/ --server {address}")
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
     while not stopping.is_set() and alive():
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), _LOOK_S)

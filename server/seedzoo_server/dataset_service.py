@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
-from seedzoo.errors import DataError, RequestError
+from seedzoo.errors import DataError, NotFound, RequestError
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.convert import timestamp
 from seedzoo_server.identity import caller
@@ -184,12 +185,17 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def DeleteDataset(
         self, request: dataset_pb2.DeleteDatasetRequest, context: Context
     ) -> dataset_pb2.DeleteDatasetResponse:
-        """Cancel and delete the dataset's selections, then delete the dataset."""
-        await asyncio.to_thread(self._tenant.datasets.state, request.dataset_id)
-        for selection_id in await asyncio.to_thread(self._tenant.datasets.selections, request.dataset_id):
-            await self._runner.cancel(self._tenant, selection_id)
-            await asyncio.to_thread(self._tenant.selections.delete, selection_id)
-        await asyncio.to_thread(self._tenant.datasets.delete, request.dataset_id)
+        """Delete the dataset and its selections, which are cancelled; also what a deletion that broke off left."""
+        datasets, selections = self._tenant.datasets, self._tenant.selections
+        keys = await asyncio.to_thread(datasets.keys, request.dataset_id)
+        # From here on nobody starts on it, and who is writing to it finds out and cleans up.
+        await asyncio.to_thread(datasets.delete_record, request.dataset_id)
+        for selection_id in await asyncio.to_thread(datasets.selections, request.dataset_id):
+            with suppress(NotFound):  # an earlier deletion got as far as this
+                await self._runner.cancel(self._tenant, selection_id)
+            await asyncio.to_thread(selections.delete, selection_id)
+            keys.append(datasets.mark_key(request.dataset_id, selection_id))
+        await asyncio.to_thread(datasets.delete_keys, keys)
         return dataset_pb2.DeleteDatasetResponse()
 
 

@@ -18,9 +18,10 @@ from seedzoo.catalog.publish import publish
 from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.errors import DataError
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionState
-from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
+from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc, selection_pb2, selection_pb2_grpc
 from seedzoo_server import runner
 from seedzoo_server.fair_queue import FairQueue
+from seedzoo_server.storage.datasets import Datasets
 from seedzoo_server.storage.selections import Selections
 
 CANCELLED = selection_pb2.SELECTION_STATE_CANCELLED
@@ -181,3 +182,48 @@ def test_every_tenant_gets_its_turn() -> None:
         return [*first, await queue.get(), await queue.get()]
 
     assert asyncio.run(served()) == [("a", "1"), ("b", "1"), ("a", "2"), ("a", "3"), ("b", "2")]
+
+
+def test_a_deletion_that_broke_off_is_finished_by_the_next(shared: MemoryStore) -> None:
+    """The server died after it had deleted a selection, before its dataset."""
+    with serving(shared) as channel:
+        dataset_id = upload(channel, examples(channel, 1))
+        started = start(channel, dataset_id)
+        watched(channel, started.id)
+        Selections(ScopedStore(shared, "tenants/default")).delete(started.id)
+        stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+        stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
+        assert not list(shared.list("tenants/default/datasets"))
+
+
+def test_what_a_deletion_left_that_broke_off_later_goes_with_the_next(shared: MemoryStore) -> None:
+    """The server died after it had deleted the dataset's record, before its images."""
+    with serving(shared) as channel:
+        dataset_id = upload(channel, examples(channel, 1))
+        shared.delete(f"tenants/default/datasets/{dataset_id}/dataset.json")
+        stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+        stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
+        assert not list(shared.list("tenants/default/datasets"))
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id))
+        assert fault(caught)[1] == "DATASET_UNKNOWN"
+
+
+def test_a_selection_that_meets_a_deletion_leaves_no_mark(shared: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dataset goes through one server after the other has seen it and before it marks it."""
+    with serving(shared) as one, serving(shared) as two:
+        dataset_id = upload(one, examples(one, 1))
+        original = Datasets.mark_selection
+
+        def late(self: Datasets, *names: str) -> None:
+            dataset_pb2_grpc.DatasetServiceStub(two).DeleteDataset(
+                dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id)
+            )
+            original(self, *names)
+
+        monkeypatch.setattr(Datasets, "mark_selection", late)
+        with pytest.raises(grpc.RpcError) as caught:
+            start(one, dataset_id)
+        assert fault(caught)[:2] == (grpc.StatusCode.NOT_FOUND, "DATASET_UNKNOWN")
+        for folder in ("datasets", "selections", "queue"):
+            assert not list(shared.list(f"tenants/default/{folder}"))

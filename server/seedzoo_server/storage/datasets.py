@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 
 from ulid import ULID
@@ -227,8 +227,20 @@ class Datasets:
             raise unknown("ds", dataset_id)
 
     def mark_selection(self, dataset_id: str, selection_id: str) -> None:
-        """Remember that a selection uses this dataset."""
-        self._store.put(f"{dataset_prefix(dataset_id)}/selections/{selection_id}", b"{}")
+        """Remember that a selection uses this dataset.
+
+        Raises:
+            NotFound: The dataset was deleted meanwhile; no mark stays.
+        """
+        mark = self.mark_key(dataset_id, selection_id)
+        self._store.put(mark, b"{}")
+        if not self._store.exists(f"{dataset_prefix(dataset_id)}/dataset.json"):  # as for a pack
+            self._store.delete(mark)
+            raise unknown("ds", dataset_id)
+
+    def mark_key(self, dataset_id: str, selection_id: str) -> str:
+        """Key of the mark of a selection that uses this dataset."""
+        return f"{dataset_prefix(dataset_id)}/selections/{selection_id}"
 
     def selections(self, dataset_id: str) -> list[str]:
         """Identifiers of the selections that use this dataset."""
@@ -236,9 +248,23 @@ class Datasets:
         return [info.key.rpartition("/")[2] for info in self._store.list(prefix)]
 
     def delete(self, dataset_id: str) -> None:
-        """Delete everything of a dataset, its record first so that nobody starts on the rest."""
-        self.delete_record(dataset_id)
-        self._store.delete_prefix(dataset_prefix(dataset_id))
+        """Delete everything of a dataset but its selections, if there is anything."""
+        with suppress(NotFound):
+            keys = self.keys(dataset_id)
+            self.delete_record(dataset_id)
+            self.delete_keys(keys)
+
+    def keys(self, dataset_id: str) -> list[str]:
+        """Keys of everything that is stored of a dataset. Raises NotFound where there is nothing."""
+        found = [info.key for info in self._store.list(dataset_prefix(check_id("ds", dataset_id)))]
+        if not found:
+            raise unknown("ds", dataset_id)
+        return found
+
+    def delete_keys(self, keys: Sequence[str]) -> None:
+        """Delete these, not the whole folder: the same data may be uploaded anew by now."""
+        for key in keys:
+            self._store.delete(key)
 
     def delete_record(self, dataset_id: str) -> None:
         """From now on there is no such dataset; whoever calls this deletes the rest."""

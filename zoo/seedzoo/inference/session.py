@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from seedzoo.errors import DataError
+from seedzoo.inference.runtime import onnxruntime
 
 __all__ = ["Model"]
 

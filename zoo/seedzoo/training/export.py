@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from seedzoo.errors import ZooError
+from seedzoo.inference.runtime import onnxruntime
 from seedzoo.records import Task
 
 __all__ = ["INPUT_NAME", "OPSET", "OUTPUT_NAME", "check_parity", "export_onnx"]
