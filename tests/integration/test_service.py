@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import threading
@@ -21,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from PIL import Image
+from tests.integration import real_server
 from tests.support import example_files, png, small_bundle
 
 from seedzoo.catalog.catalog import release_prefix
@@ -30,7 +30,7 @@ from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import LocalFailure, RequestError, StoreError, StoreUnsafe, ZooError
+from seedzoo.errors import LocalFailure, RequestError, StoreError, StoreUnsafe
 from seedzoo.records import ProgressUpdate, SelectionState
 from seedzoo_protos.v1 import (
     catalog_pb2,
@@ -41,8 +41,6 @@ from seedzoo_protos.v1 import (
     selection_pb2_grpc,
 )
 from seedzoo_server import runner
-from seedzoo_server.app import ZooServer
-from seedzoo_server.settings import ServerSettings
 from seedzoo_server.storage.keys import queue_key, selection_key
 from seedzoo_server.storage.selections import Selections
 
@@ -52,35 +50,12 @@ FAILED = selection_pb2.SELECTION_STATE_FAILED
 
 @contextmanager
 def serving(store: ObjectStore, **settings: Any) -> Iterator[grpc.Channel]:
-    """A real server in a thread of its own, and a channel to it."""
-    started: list[int | BaseException] = []
-    ready, stopping = threading.Event(), threading.Event()
-
-    async def run() -> None:
-        server = ZooServer(store, ServerSettings(**{"port": 0, "shutdown_grace_s": 0.5, "lease_s": 1.0, **settings}))
-        try:
-            started.append(await server.start())
-        except ZooError as error:
-            started.append(error)
-            await server.stop()
-            return
-        finally:
-            ready.set()
-        while not stopping.is_set():
-            await asyncio.sleep(0.02)
-        await server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    ready.wait()
-    try:
-        if isinstance(started[0], BaseException):
-            raise started[0]
-        with grpc.insecure_channel(f"127.0.0.1:{started[0]}") as channel:
-            yield channel
-    finally:
-        stopping.set()
-        thread.join()
+    """A real server with short leases, and a channel to it."""
+    with (
+        real_server.serving(store, **{"lease_s": 1.0, **settings}) as port,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield channel
 
 
 @pytest.fixture(scope="module")
