@@ -133,7 +133,7 @@ def _next(chunks: Iterator[bytes]) -> bytes | None:
 def profile_message(profile: ProfileTable, family: Family, release: Release) -> catalog_pb2.Profile:
     """A profile as served: accuracies as a matrix and the summary of each condition."""
     tags = [variant.tag for variant in family.variants]
-    conditions = list(dict.fromkeys(row.condition for row in profile.rows))
+    conditions = profile.conditions
     matrix = np.full((len(tags), len(conditions)), math.nan)
     rows = {tag: index for index, tag in enumerate(tags)}
     columns = {name: index for index, name in enumerate(conditions)}

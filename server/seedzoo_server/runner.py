@@ -52,8 +52,6 @@ _Key = tuple[str, str]
 _LOOK_S = 0.1
 _LOOK_STORE_S = 1.0
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
-
-
 _GIVEN_UP_S = 600.0
 _BEATS_PER_LEASE = 5
 

@@ -79,9 +79,12 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         labelling = labelling_request(request, item_count=state.record.item_count)
         asked = stored_request(request, family, release, labelling=labelling)
         if labelling is None:
-            profile = read_profile(self._catalog.profile_bytes(release))
-            conditions = list(dict.fromkeys(row.condition for row in profile.rows))
-            check_selection(settings_of(asked), family, self._tenant.datasets.examples(state), conditions)
+            check_selection(
+                settings_of(asked),
+                family,
+                self._tenant.datasets.examples(state),
+                lambda: read_profile(self._catalog.profile_bytes(release)).conditions,
+            )
         else:
             settings_of(asked).check(len(family.task.classes))
         # The mark comes first: a deletion of the dataset that happens now finds the selection by it.

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from seedzoo.catalog.memory import MemoryStore
-from seedzoo.catalog.open import open_store
 from seedzoo.catalog.scoped import ScopedStore
-from seedzoo.catalog.store import ObjectStore
 from seedzoo.console import Console, Rows
-from seedzoo.errors import NotFound, RequestError
+from seedzoo.errors import NotFound
 from seedzoo_server.quotas import REMEMBERED_S, Meter, Quota, Usage, change_quota, read_quota, show_bytes
+from seedzoo_server.store_option import lasting_store, store_option
 from seedzoo_server.tenants import TENANTS, check_tenant
 
 __all__ = ["parse_count", "parse_size", "tenant"]
@@ -66,31 +63,6 @@ def _limit_option(flag: str, parse: Callable[[str], int | None], *, example: str
     return click.option(flag, callback=parsed, metavar="LIMIT", help=text)
 
 
-def _store_option(command: _F) -> _F:
-    return click.option(
-        "--store",
-        required=True,
-        envvar="SEEDZOO_SERVER_STORE",
-        show_envvar=True,
-        help="s3://bucket/prefix or a directory: the server's store.",
-    )(command)
-
-
-@contextmanager
-def _opened(store: str) -> Iterator[ObjectStore]:
-    opened = open_store(store)
-    if isinstance(opened, MemoryStore):
-        raise RequestError(
-            "a quota in memory:// would be gone at once",
-            hint="Give the store that the server serves: s3://bucket/prefix or a directory.",
-            field="store",
-        )
-    try:
-        yield opened
-    finally:
-        opened.close()
-
-
 @click.group()
 def tenant() -> None:
     """Show and set what tenants may keep on a server."""
@@ -98,11 +70,11 @@ def tenant() -> None:
 
 @tenant.command()
 @click.argument("name")
-@_store_option
+@store_option
 def show(name: str, store: str) -> None:
     """Show the quota of the tenant NAME and how much of it is used."""
     check_tenant(name)
-    with _opened(store) as opened:
+    with lasting_store(store, what="a quota") as opened:
         known = list(opened.list_folders(TENANTS))
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -123,7 +95,7 @@ def show(name: str, store: str) -> None:
 @_limit_option("--max-bytes", parse_size, example="10GB", text="Most bytes in all datasets: 10GB, 1.5TiB.")
 @_limit_option("--max-datasets", parse_count, example="1000", text="Most datasets.")
 @_limit_option("--max-items", parse_count, example="1,000,000", text="Most items in all datasets.")
-@_store_option
+@store_option
 def set_quota(name: str, store: str, **limits: tuple[int | None] | None) -> None:
     """Set quotas of the tenant NAME; those that are not named stay.
 
@@ -134,7 +106,7 @@ def set_quota(name: str, store: str, **limits: tuple[int | None] | None) -> None
     changes = {field: given[0] for field, given in limits.items() if given is not None}
     if not changes:
         raise click.UsageError("say at least one of --max-bytes, --max-datasets and --max-items")
-    with _opened(store) as opened:
+    with lasting_store(store, what="a quota") as opened:
         folder = ScopedStore(opened, f"{TENANTS}/{name}")
         quota = change_quota(folder, changes)
         used = Meter(folder).total()

@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
-from seedzoo.catalog.memory import MemoryStore
-from seedzoo.catalog.open import open_store
 from seedzoo.console import Console, Rows
-from seedzoo.errors import RequestError
 from seedzoo_server.identity import DEFAULT_TENANT, Role
+from seedzoo_server.store_option import lasting_store, store_option
 from seedzoo_server.tokens import REMEMBERED_S, Tokens
 
 __all__ = ["token"]
@@ -23,33 +21,14 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _ROLES = [role.name.lower() for role in Role]
 
 
-def _store_option(command: _F) -> _F:
-    return click.option(
-        "--store",
-        required=True,
-        envvar="SEEDZOO_SERVER_STORE",
-        show_envvar=True,
-        help="s3://bucket/prefix or a directory: the server's store.",
-    )(command)
-
-
 def _tenant_option(text: str) -> Callable[[_F], _F]:
     return click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help=text)
 
 
 @contextmanager
 def _tokens(store: str) -> Iterator[Tokens]:
-    opened = open_store(store)
-    if isinstance(opened, MemoryStore):
-        raise RequestError(
-            "tokens in memory:// would be gone at once",
-            hint="Give the store that the server serves: s3://bucket/prefix or a directory.",
-            field="store",
-        )
-    try:
+    with lasting_store(store, what="tokens") as opened:
         yield Tokens(opened)
-    finally:
-        opened.close()
 
 
 @click.group()
@@ -62,7 +41,7 @@ def token() -> None:
 @click.option("--role", type=click.Choice(_ROLES), default="selector", show_default=True, help="What it may do.")
 @click.option("--note", default="", help="What it is for, shown by `zoo token list`.")
 @click.option("--expires-days", type=click.IntRange(1, 3650), help="Days until it expires; never when omitted.")
-@_store_option
+@store_option
 def create(tenant: str, role: str, note: str, expires_days: int | None, store: str) -> None:
     """Make an access token. It is shown once; the store keeps a hash of it."""
     lasts = None if expires_days is None else timedelta(days=expires_days)
@@ -80,7 +59,7 @@ def create(tenant: str, role: str, note: str, expires_days: int | None, store: s
 
 @token.command(name="list")
 @_tenant_option("Whose tokens.")
-@_store_option
+@store_option
 def list_tokens(tenant: str, store: str) -> None:
     """List a tenant's access tokens; their text is known to nobody but whoever got it."""
     with _tokens(store) as tokens:
@@ -106,7 +85,7 @@ def list_tokens(tenant: str, store: str) -> None:
 @token.command()
 @click.argument("token_id", metavar="ID")
 @_tenant_option("Whose token.")
-@_store_option
+@store_option
 def revoke(token_id: str, tenant: str, store: str) -> None:
     """Revoke the access token with this ID: its first digits, as `zoo token list` shows them, or the token itself."""
     with _tokens(store) as tokens:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from seedzoo.engine.examples import Examples
 from seedzoo.engine.settings import PROFILE, SelectionSettings, metric_of, parsed_requirements
@@ -15,14 +15,16 @@ _LISTED = 12
 _WORST_SLICE = "worst_slice"
 
 
-def check_selection(settings: SelectionSettings, family: Family, examples: Examples, conditions: Sequence[str]) -> None:
+def check_selection(
+    settings: SelectionSettings, family: Family, examples: Examples, conditions: Callable[[], Sequence[str]]
+) -> None:
     """Refuse what cannot be done with these examples, before anything is evaluated.
 
     Args:
         settings: As the user asked.
         family: Whose variants.
         examples: The user's data.
-        conditions: Names of the conditions in the family's stress profile.
+        conditions: Names of the conditions in the family's stress profile; asked for only where a requirement needs it.
 
     Raises:
         RequestError: The settings cannot be used, or not with these examples.
@@ -49,7 +51,7 @@ def check_selection(settings: SelectionSettings, family: Family, examples: Examp
         if requirement.argument is None:
             continue
         if requirement.metric == PROFILE:
-            _check_known(text, "the stress profile has no condition", requirement.argument, conditions, hint="")
+            _check_known(text, "the stress profile has no condition", requirement.argument, conditions(), hint="")
             continue
         slices = examples.slices
         hint = " Slices come from columns of the CSV file: --slices COLUMN."

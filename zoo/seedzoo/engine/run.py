@@ -79,8 +79,7 @@ def run_selection(
         ItemsError: Some images cannot be decoded; names all of them by index.
         Cancelled: ``should_stop`` said so.
     """
-    conditions = list(dict.fromkeys(row.condition for row in profile.rows))
-    check_selection(settings, family, examples, conditions)
+    check_selection(settings, family, examples, lambda: profile.conditions)
     labels = examples.labels
     if signatures is None and not (labels >= 0).any():
         raise no_signatures(family)

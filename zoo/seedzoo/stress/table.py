@@ -97,6 +97,11 @@ class ProfileTable:
     dataset: str
     version: str
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Names of the conditions, in the order of the rows."""
+        return tuple(dict.fromkeys(row.condition for row in self.rows))
+
 
 def profile_row(*, variant: str, condition: Condition, n: int, correct: int, log_loss: float) -> ProfileRow:
     """A row from what was counted; accuracy and its 95 % Wilson interval follow.
