@@ -35,7 +35,7 @@ zoo: $(VENV)/.test
 bench: $(VENV)/.test
 	$(PIP) --group bench
 	OMP_NUM_THREADS=1 $(BIN)/python bench/seed_tasks.py
-	OMP_NUM_THREADS=1 $(BIN)/python bench/coverage.py --out docs/coverage.json --docs docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/promises.py --out docs/coverage.json --docs docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/prior.py --docs docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/race.py --docs docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/few_labels.py --docs docs/statistics.md

@@ -88,7 +88,6 @@ def compute_seed_tasks(names: list[str]) -> None:
     from seedzoo.inference.session import Model  # noqa: PLC0415
     from seedzoo.starter import starter_bundle  # noqa: PLC0415
     from seedzoo.stress import get_condition  # noqa: PLC0415
-    from seedzoo.stress.profile import evaluate_condition  # noqa: PLC0415
 
     def idx(name: str, header: int) -> NDArray[np.uint8]:
         return np.frombuffer(gzip.decompress((IMAGES / name).read_bytes()), np.uint8, offset=header)
@@ -99,7 +98,8 @@ def compute_seed_tasks(names: list[str]) -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with Evaluator([lambda path=path: Model(path.read_bytes(), name=path.stem) for path in files]) as evaluator:
         for name in names:
-            correct, _ = evaluate_condition(evaluator, get_condition(name), images, labels)
+            changed = get_condition(name).apply(images, np.arange(len(images)))
+            correct = evaluator.run(changed, labels).predicted == labels[:, np.newaxis]
             np.savez_compressed(CACHE / f"fashion-cnn-{name}.npz", correct=correct)
             print(f"computed {name}", file=sys.stderr)
 
@@ -136,7 +136,7 @@ class Averaged(Rival):
         super().__init__(variants, looks)
         self.wealth = np.zeros((STAKES.size, variants, variants))
 
-    def keep(self, block: Floats) -> Bools:  # noqa: D102
+    def keep(self, block: Floats) -> Bools:
         wins = block.T @ (1 - block)
         gain = np.log1p(STAKES)[:, None, None] * wins + np.log1p(-STAKES)[:, None, None] * wins.T
         self.wealth[:, self.alive[:, None], self.alive] += gain
@@ -153,7 +153,7 @@ class Leader(Rival):
         super().__init__(variants, looks)
         self.wealth = np.full((STAKES.size, variants), -np.log(STAKES.size))
 
-    def keep(self, block: Floats) -> Bools:  # noqa: D102
+    def keep(self, block: Floats) -> Bools:
         sums = self.sums[self.alive]
         weights = (sums == sums.max()).astype(np.float64)
         differences = (block @ weights / weights.sum())[:, None] - block
@@ -169,7 +169,7 @@ class Bound(Rival):
         super().__init__(variants, looks)
         self.cross = np.zeros((variants, variants))
 
-    def keep(self, block: Floats) -> Bools:  # noqa: D102
+    def keep(self, block: Floats) -> Bools:
         rows = self.alive[:, None], self.alive
         self.cross[rows] += block.T @ block
         n = self.n + len(block)
@@ -187,14 +187,14 @@ class Bound(Rival):
 class Hoeffding(Bound):
     """Differences range over 2."""
 
-    def radius(self, variance: Floats, n: int) -> Floats:  # noqa: D102
+    def radius(self, variance: Floats, n: int) -> Floats:
         return np.full_like(variance, np.sqrt(2 * np.log((self.variants - 1) * self.looks / ALPHA) / n))
 
 
 class Bernstein(Bound):
     """Empirical Bernstein bound of Audibert, Munos, Szepesvari (2009)."""
 
-    def radius(self, variance: Floats, n: int) -> Floats:  # noqa: D102
+    def radius(self, variance: Floats, n: int) -> Floats:
         log = np.log(3 * (self.variants - 1) * self.looks / ALPHA)
         return np.asarray(np.sqrt(2 * variance * log / n) + 6 * log / n)
 
@@ -202,7 +202,7 @@ class Bernstein(Bound):
 class Halving(Rival):
     """Successive halving in ceil(log2 M) rounds of about equal numbers of examples."""
 
-    def keep(self, block: Floats) -> Bools:  # noqa: D102
+    def keep(self, block: Floats) -> Bools:
         rounds = math.ceil(math.log2(self.variants))
         look = self.n // BLOCK
         kept = np.ones(self.alive.size, dtype=np.bool_)

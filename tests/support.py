@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, RECIPE_FILE, SIGNATURES_FILE, Bundle, open_bundle
+from seedzoo.catalog.bundle import (
+    FAMILY_FILE,
+    PROFILE_FILE,
+    RECIPE_FILE,
+    SIGNATURES_FILE,
+    Bundle,
+    model_path,
+    open_bundle,
+)
 from seedzoo.catalog.codec import encode_json
 from seedzoo.engine import Examples, SelectionSettings, run_selection
 from seedzoo.engine.predictions import PredictionStore
@@ -33,13 +41,19 @@ def small_bundle(folder: Path, *, variants: int = 4, name: str = "mini") -> Path
     tags = {variant.tag for variant in kept}
     (folder / "models").mkdir(parents=True)
     for variant in kept:
-        shutil.copy(source.folder / variant.model.path, folder / variant.model.path)
+        shutil.copy(source.folder / model_path(variant.tag), folder / model_path(variant.tag))
     shutil.copy(source.folder / RECIPE_FILE, folder / RECIPE_FILE)
+    certificate = source.family.certificate
+    assert certificate is not None
     family = replace(
         source.family,
         name=name,
         variants=kept,
-        certificate=replace(source.family.certificate, published=len(kept)),
+        certificate=replace(
+            certificate,
+            published=len(kept),
+            set_aside=tuple(entry.tag for entry in certificate.entries if entry.passed and entry.tag not in tags),
+        ),
     )
     (folder / FAMILY_FILE).write_bytes(encode_json(family))
     profile = read_profile(source.folder / PROFILE_FILE)
@@ -105,7 +119,7 @@ class Engine:
         return self.bundle.family
 
     def load(self, variant: Variant) -> bytes:
-        return (self.bundle.folder / variant.model.path).read_bytes()
+        return (self.bundle.folder / model_path(variant.tag)).read_bytes()
 
     def select(
         self,

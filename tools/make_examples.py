@@ -38,7 +38,7 @@ def hazy_camera(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
 def main() -> None:
     recipe, _ = load_recipe(ROOT / "recipes" / "fashion-cnn.toml")
     data = load_data(recipe.data)
-    images, labels = data.reserved_images[..., 0], data.reserved_labels
+    images, labels = data.reserved.read(range(len(data.reserved.labels)))[..., 0], data.reserved.labels
     rng = np.random.default_rng(SEED)
     for folder in ("mydata", "later"):
         shutil.rmtree(ROOT / "examples" / folder, ignore_errors=True)

@@ -4,7 +4,7 @@
 
     <home>/models/<sha256>.onnx                     whole and verified
     <home>/models/.<sha256>.part                    a download in progress, locked by who writes it
-    <home>/variants/<family>@<release>/<tag>.json   which model a variant is
+    <home>/variants/<family>@<release>/<tag>.json   which model a variant is; of its quantised twin: <tag>.int8.json
     <home>/variants/<family>@<alias>.json           which release an alias meant when it was last asked for
 """
 
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from seedzoo.errors import IntegrityError, LocalFailure, NotFound, RequestError
+from seedzoo.errors import DataError, IntegrityError, LocalFailure, NotFound, RequestError
 from seedzoo.files import local_failure, write_atomically
 from seedzoo_client.quoting import quoted
 from seedzoo_client.views import VariantView
@@ -66,25 +66,34 @@ class VariantName:
 
 @dataclass(frozen=True, slots=True)
 class CachedModel:
-    """What the cache knows of a variant."""
+    """What the cache knows of a variant, or of its quantised twin."""
 
     family: str
     release: str
     tag: str
     sha256: str
     size: int
+    int8: bool = False
 
     @classmethod
-    def of(cls, variant: VariantView) -> CachedModel:
+    def of(cls, variant: VariantView, *, int8: bool = False) -> CachedModel:
         """From what the server says; names that could lead out of the cache's folders are refused.
 
         Raises:
+            DataError: The twin is asked for and there is none.
             IntegrityError: The server sent a name or hash of the wrong form.
         """
+        if int8 and not variant.int8_sha256:
+            raise DataError(
+                f"{quoted(variant.name)} has no int8 twin",
+                hint="zoo show says which variants have one; or download the variant itself.",
+                reason="INT8_MISSING",
+            )
+        sha256, size = (variant.int8_sha256, variant.int8_size) if int8 else (variant.model_sha256, variant.model_size)
         parts = (variant.family, variant.release, variant.tag)
-        if not all(_SAFE.fullmatch(part) for part in parts) or not _SHA256.fullmatch(variant.model_sha256):
+        if not all(_SAFE.fullmatch(part) for part in parts) or not _SHA256.fullmatch(sha256):
             raise IntegrityError(f"the server describes {quoted(variant.name)} with names that cannot be file names")
-        return cls(variant.family, variant.release, variant.tag, variant.model_sha256, variant.model_size)
+        return cls(variant.family, variant.release, variant.tag, sha256, size, int8)
 
 
 class ModelCache:
@@ -135,13 +144,13 @@ class ModelCache:
         folder = self.home / "variants"
         release = folder / f"{model.family}@{model.release}"
         _make(release)
-        write_atomically(release / f"{model.tag}.json", _as_json(asdict(model)))
+        write_atomically(release / f"{_stem(model.tag, int8=model.int8)}.json", _as_json(asdict(model)))
         if asked.version != model.release:
             alias = folder / f"{model.family}@{asked.version or DEFAULT_ALIAS}.json"
             write_atomically(alias, _as_json({"release": model.release}))
 
-    def resolve(self, name: VariantName) -> Path:
-        """Find a variant without a server.
+    def resolve(self, name: VariantName, *, int8: bool = False) -> Path:
+        """Find a variant, or its quantised twin, without a server.
 
         Raises:
             NotFound: It is not in the cache.
@@ -151,12 +160,13 @@ class ModelCache:
         version = name.version or DEFAULT_ALIAS
         alias = _load(folder / f"{name.family}@{version}.json")
         release = str(alias.get("release", version))
-        entry = _load(folder / f"{name.family}@{release}" / f"{name.tag}.json") if _SAFE.fullmatch(release) else {}
+        place = folder / f"{name.family}@{release}" / f"{_stem(name.tag, int8=int8)}.json"
+        entry = _load(place) if _SAFE.fullmatch(release) else {}
         sha256 = str(entry.get("sha256", ""))
         if not _SHA256.fullmatch(sha256) or not self.model_path(sha256).exists():
             raise NotFound(
-                f"{name} is not in the cache {self.home}, and offline mode is on",
-                hint=self._offline_hint(name),
+                f"{'the int8 twin of ' * int8}{name} is not in the cache {self.home}, and offline mode is on",
+                hint=self._offline_hint(name, int8=int8),
                 reason="NOT_CACHED",
             )
         path = self.find(sha256)
@@ -167,11 +177,11 @@ class ModelCache:
             )
         return path
 
-    def _offline_hint(self, name: VariantName) -> str:
-        others = sorted(self.home.glob(f"variants/{name.family}@*/{name.tag}.json"))
+    def _offline_hint(self, name: VariantName, *, int8: bool) -> str:
+        others = sorted(self.home.glob(f"variants/{name.family}@*/{_stem(name.tag, int8=int8)}.json"))
         if others:
             return f"Cached is {others[-1].parent.name}/{name.tag}; or unset SEEDZOO_OFFLINE and download this one."
-        return f"Unset SEEDZOO_OFFLINE and run `zoo download {name}` once."
+        return f"Unset SEEDZOO_OFFLINE and run `zoo download {name}{' --int8' * int8}` once."
 
 
 def file_sha256(path: Path) -> str:
@@ -183,8 +193,10 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def copy_model(source: Path, to: str | os.PathLike[str], *, name: VariantName) -> Path:
+def copy_model(source: Path, to: str | os.PathLike[str], *, name: VariantName, int8: bool = False) -> Path:
     """Copy a model to a file, or into a folder as ``<family>-<tag>.onnx``; whole or not at all.
+
+    A quantised twin goes into a folder as ``<family>-<tag>.int8.onnx``.
 
     A copy, not a link: who edits the file must not damage the cache.
 
@@ -196,7 +208,7 @@ def copy_model(source: Path, to: str | os.PathLike[str], *, name: VariantName) -
     if text.endswith(("/", os.sep)):
         _make(target)
     if target.is_dir():
-        target /= f"{name.family}-{name.tag}.onnx"
+        target /= f"{name.family}-{_stem(name.tag, int8=int8)}.onnx"
     if not target.parent.is_dir():
         raise LocalFailure(
             f"the folder {target.parent} does not exist", hint="Make it first, or end --to with / to have it made."
@@ -217,6 +229,10 @@ def copy_model(source: Path, to: str | os.PathLike[str], *, name: VariantName) -
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return target
+
+
+def _stem(tag: str, *, int8: bool) -> str:
+    return f"{tag}.int8" if int8 else tag
 
 
 def _umask() -> int:

@@ -106,6 +106,20 @@ class CatalogCalls(ABC):
                 stub.GetVariant(catalog_pb2.GetVariantRequest(name=str(asked)), timeout=self._timeout)
             )
 
+    def card(self, name: str) -> str:
+        """The model card of a family or of a variant, as Markdown.
+
+        Args:
+            name: As in :meth:`family` or :meth:`variant`.
+
+        Raises:
+            NotFound: There is no such family or variant, or it has no model card.
+        """
+        asked = as_text(name, field="name")
+        stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
+        with translated(self.server):
+            return str(stub.GetCard(catalog_pb2.GetCardRequest(name=asked), timeout=self._timeout).text)
+
     def profile(self, family: str) -> ProfileView:
         """The measured table variant x condition of a family.
 

@@ -22,7 +22,7 @@ from seedzoo_client.channel import open_channel, parse_address
 from seedzoo_client.class_tables import ClassProportions, Costs
 from seedzoo_client.datasets import DataSource, LocalDataset, bind, refuse_columns, scan_source
 from seedzoo_client.download import Downloader
-from seedzoo_client.fitting import fitting_family
+from seedzoo_client.fitting import browse_only, fitting_family
 from seedzoo_client.labelling import LabellingSession, LabellingSettings, open_session, without_labels
 from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.progress import ProgressCallback, ignore
@@ -297,6 +297,7 @@ class Client(CatalogCalls):
         variant: str,
         *,
         to: str | os.PathLike[str] | None = None,
+        int8: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Path:
         """Get a variant's ONNX file, verified; from the cache where it is there.
@@ -304,6 +305,7 @@ class Client(CatalogCalls):
         Args:
             variant: ``<family>/<tag>`` or ``<family>@<alias or release>/<tag>``.
             to: A file, or a folder for ``<family>-<tag>.onnx``; the file in the cache when None.
+            int8: Get the quantised twin, another model with results of its own, instead.
             progress: Called as bytes arrive.
 
         Returns:
@@ -311,15 +313,17 @@ class Client(CatalogCalls):
 
         Raises:
             NotFound: There is no such variant; in offline mode, it is not in the cache.
+            DataError: The twin is asked for and there is none.
+            RequestError: The family is for browsing only and holds no models.
             IntegrityError: What arrived is not what was published; nothing is kept.
             LocalFailure: The disk is full or refuses; no half file is kept.
         """
         asked = VariantName.parse(as_text(variant, field="variant"))
         if self.settings.offline:
-            path = self._cache.resolve(asked)
+            path = self._cache.resolve(asked, int8=int8)
         else:
-            path = in_background(lambda show: self._fetch(asked, show), progress=progress or ignore)
-        return path if to is None else copy_model(path, to, name=asked)
+            path = in_background(lambda show: self._fetch(asked, show, int8=int8), progress=progress or ignore)
+        return path if to is None else copy_model(path, to, name=asked, int8=int8)
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete uploaded images, what was predicted for them, and the selections made with them.
@@ -341,8 +345,11 @@ class Client(CatalogCalls):
             self._opened = open_channel(self._address, tls=self.settings.tls, token=self.settings.token)
         return self._opened
 
-    def _fetch(self, name: VariantName, progress: ProgressCallback) -> Path:
-        model = CachedModel.of(self.variant(str(name)))
+    def _fetch(self, name: VariantName, progress: ProgressCallback, *, int8: bool) -> Path:
+        variant = self.variant(str(name))
+        if not variant.model_sha256:
+            raise browse_only(self.family(f"{variant.family}@{variant.release}"), self.families())
+        model = CachedModel.of(variant, int8=int8)
         downloader = Downloader(self._channel(), self._cache, server=self.server, retry=self._retry)
         path = downloader.fetch(model, progress=progress)
         self._cache.remember(model, asked=name)
@@ -369,7 +376,10 @@ class Client(CatalogCalls):
 
     def _bind(self, scan: Scan, family: str | None, label_map: LabelMap | None) -> tuple[str, LocalDataset]:
         if family is not None:
-            return family, bind(scan, ClassMatcher(self.family(family).task.classes, label_map))
+            found = self.family(family)
+            if found.browse_only:
+                raise browse_only(found, self.families())
+            return family, bind(scan, ClassMatcher(found.task.classes, label_map))
         return fitting_family(scan, self.families(), label_map=label_map, server=self.server)
 
 

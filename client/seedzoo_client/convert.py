@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
 
 from seedzoo.errors import IntegrityError, ItemsError, ZooError, error_class
 from seedzoo.records import (
@@ -42,13 +44,16 @@ def family_view(message: catalog_pb2.Family) -> FamilyView:
         variant_count=message.variant_count,
         held_out_mean=message.held_out_mean,
         held_out_sd=message.held_out_sd,
-        certificate=_certificate(message.certificate),
+        certificate=_certificate(message.certificate) if message.HasField("certificate") else None,
         suite=message.suite,
         data_name=message.data_name,
         train_examples=message.train_examples,
         held_out_examples=message.held_out_examples,
         licence=message.licence,
         model_bytes=message.model_bytes,
+        browse_only=message.browse_only,
+        provenance=message.provenance,
+        factors={factor.name: tuple(factor.levels) for factor in message.factors},
     )
 
 
@@ -63,6 +68,10 @@ def variant_view(message: catalog_pb2.Variant) -> VariantView:
         model_sha256=message.model_sha256,
         seeds=dict(sorted(message.seeds.items())),
         held_out_accuracy=message.held_out_accuracy,
+        factors=dict(sorted(message.factors.items())),
+        int8_size=message.int8_size,
+        int8_sha256=message.int8_sha256,
+        has_card=message.has_card,
     )
 
 
@@ -72,21 +81,34 @@ def profile_view(message: catalog_pb2.Profile) -> ProfileView:
     Raises:
         IntegrityError: The table has not one number per variant and condition.
     """
-    shape = (len(message.tags), len(message.conditions))
-    accuracy = np.array(message.accuracy, dtype=np.float64)
-    if accuracy.size != shape[0] * shape[1]:
-        raise IntegrityError(
-            f"the profile of {message.family} has {accuracy.size} numbers for {shape[0]} x {shape[1]} cells"
-        )
-    accuracy = accuracy.reshape(shape)
-    accuracy.flags.writeable = False
+
+    def table(numbers: Sequence[float], rows: int) -> NDArray[np.float64]:
+        columns = len(message.conditions)
+        if len(numbers) != rows * columns:
+            raise IntegrityError(
+                f"the profile of {message.family} has {len(numbers)} numbers for {rows} x {columns} cells"
+            )
+        made = np.array(numbers, dtype=np.float64).reshape(rows, columns)
+        made.flags.writeable = False
+        return made
+
+    others: dict[str, Sequence[float]] = {
+        "log_loss": message.log_loss,
+        "ece": message.ece,
+        "brier": message.brier,
+        "top5": message.top5,
+        "worst_class": message.worst_class,
+    }
+    int8 = table(message.int8_accuracy, len(message.int8_tags))
     return ProfileView(
         family=message.family,
         release=message.release,
         suite=message.suite,
         tags=tuple(message.tags),
         conditions=tuple(_condition(entry) for entry in message.conditions),
-        accuracy=accuracy,
+        accuracy=table(message.accuracy, len(message.tags)),
+        metrics={name: table(numbers, len(message.tags)) for name, numbers in others.items() if numbers},
+        int8_accuracy=dict(zip(message.int8_tags, int8, strict=True)),
     )
 
 
@@ -269,4 +291,5 @@ def _condition(message: catalog_pb2.ConditionSummary) -> ConditionView:
         spearman=message.spearman,
         spearman_low=message.spearman_low,
         spearman_high=message.spearman_high,
+        measured=message.measured,
     )

@@ -123,7 +123,7 @@ class Downloader:
         offset = file.tell()
         # The release is named, so an alias that moves meanwhile cannot mix two models.
         name = f"{model.family}@{model.release}/{model.tag}"
-        request = catalog_pb2.DownloadModelRequest(variant=name, offset=offset)
+        request = catalog_pb2.DownloadModelRequest(variant=name, offset=offset, int8=model.int8)
         call = self._stub.DownloadModel(request)
         try:
             for message in call:

@@ -10,7 +10,26 @@ from seedzoo_client.labels import ClassMatcher, LabelMap, shorten
 from seedzoo_client.scan import Scan
 from seedzoo_client.views import FamilyView
 
-__all__ = ["fitting_family"]
+__all__ = ["browse_only", "fitting_family"]
+
+
+def browse_only(family: FamilyView, families: Sequence[FamilyView]) -> RequestError:
+    """The error for what needs the models and the certificate of a family that lacks one of them.
+
+    Args:
+        family: The family at fault.
+        families: All that the server offers, for the hint.
+    """
+    lacks = (
+        "its variants are not certified equally accurate" if family.model_bytes else "it holds results, and not models"
+    )
+    others = [offered.name for offered in families if not offered.browse_only]
+    return RequestError(
+        f"family {family.name} is for browsing only: {lacks}",
+        hint=f"Families to select from: {shorten(others)}." if others else "This server has none to select from.",
+        reason="FAMILY_BROWSE_ONLY",
+        field="family",
+    )
 
 
 def fitting_family(
@@ -20,17 +39,20 @@ def fitting_family(
 
     Args:
         scan: What was found.
-        families: All that the server offers.
+        families: All that the server offers; those for browsing only are left out.
         label_map: The user's class names to the task's, or a file with them.
         server: The server's address as people are told.
 
     Raises:
-        NotFound: There are no families.
+        NotFound: There are no families to select from.
         DataError: The labels fit none of them.
         RequestError: They fit several, or there are none.
     """
     if not families:
         raise NotFound(f"the server {server} offers no families", hint="Publish one: `zoo publish`.")
+    if all(offered.browse_only for offered in families):
+        raise browse_only(families[0], families)
+    families = [offered for offered in families if not offered.browse_only]
     if len(families) == 1:
         return families[0].name, bind(scan, ClassMatcher(families[0].task.classes, label_map))
     if not scan.labels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,8 @@ class FamilyView:
     held_out_mean: float
     """Mean over the variants of the accuracy on the in-distribution test set."""
     held_out_sd: float
-    certificate: Certificate
+    certificate: Certificate | None
+    """None in a family that is not certified."""
     suite: str
     data_name: str
     train_examples: int
@@ -36,6 +37,12 @@ class FamilyView:
     licence: str
     model_bytes: int
     """Size of all variants' ONNX files together."""
+    browse_only: bool = False
+    """Whether no variant can be selected: there are no models, or no certificate."""
+    provenance: str = ""
+    """Where imported results come from."""
+    factors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Levels of each factor of a crossed design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +56,15 @@ class VariantView:
     release: str
     model_size: int
     model_sha256: str
+    """Empty in a browse-only family that holds no models."""
     seeds: dict[str, int]
     held_out_accuracy: float
+    factors: dict[str, str] = field(default_factory=dict)
+    """Level of each factor of a crossed design."""
+    int8_size: int = 0
+    int8_sha256: str = ""
+    """Of the quantised twin, another model with results of its own; empty where there is none."""
+    has_card: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class ConditionView:
     severity: int
     """0 where the condition has no severities."""
     n_examples: int
+    """0 where imported results do not say."""
     mean: float
     sd: float
     min: float
@@ -74,6 +89,8 @@ class ConditionView:
     """Rank correlation over variants with in-distribution accuracy, and its 95 % interval."""
     spearman_low: float
     spearman_high: float
+    measured: int = 0
+    """Variants that were measured on it; 0 where an older server does not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +103,12 @@ class ProfileView:
     tags: tuple[str, ...]
     conditions: tuple[ConditionView, ...]
     accuracy: NDArray[np.float64]
-    """[variants, conditions], in the order of ``tags`` and ``conditions``; read-only."""
+    """[variants, conditions], in the order of ``tags`` and ``conditions``, NaN where not measured; read-only."""
+    metrics: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Other metrics that were measured, each as ``accuracy``: ``log_loss`` (nats), ``ece``, ``brier``, ``top5``,
+    ``worst_class`` (accuracy of the class that is predicted worst)."""
+    int8_accuracy: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """By tag: accuracies of the quantised twin, [conditions], where it has a profile of its own."""
 
     def row(self, tag: str) -> NDArray[np.float64]:
         """Accuracies of one variant, [conditions].

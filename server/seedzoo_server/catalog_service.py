@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
-import numpy as np
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import parse_family, parse_variant
+from seedzoo.catalog.selectable import model_of
 from seedzoo.errors import IntegrityError, RequestError
-from seedzoo.records import Family, Release
-from seedzoo.stress.summary import ConditionSummary, summarise
-from seedzoo.stress.table import ProfileRow, ProfileTable, read_profile
+from seedzoo.records import FileEntry, Release
 from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
 from seedzoo_server.convert import family_message, variant_message
 from seedzoo_server.listing import arrange
 from seedzoo_server.paging import page_of
+from seedzoo_server.profiles import profile_message
 
 __all__ = ["CatalogServicer"]
 
@@ -72,7 +70,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.ListVariantsResponse:
         """Variants by filter and order, a page at a time."""
         family, release = await asyncio.to_thread(self._catalog.family, parse_family(request.family))
-        profile = await asyncio.to_thread(self._profile, release)
+        profile = await asyncio.to_thread(self._catalog.profile, release)
         accuracies: dict[str, dict[str, float]] = {}
         for row in profile.rows:
             accuracies.setdefault(row.condition, {})[row.variant] = row.accuracy
@@ -86,90 +84,64 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             scope=f"{family.name}/{release.id}/{request.filter}/{request.order_by}",
         )
         return catalog_pb2.ListVariantsResponse(
-            variants=[variant_message(variant, family, release) for variant in page],
+            variants=[
+                variant_message(variant, family, release, has_card=self._catalog.has_card(release, variant.tag))
+                for variant in page
+            ],
             next_page_token=token,
             total_size=len(kept),
         )
 
     async def GetVariant(self, request: catalog_pb2.GetVariantRequest, context: Context) -> catalog_pb2.Variant:
-        """One variant, with a presigned URL if asked for and possible."""
+        """One variant, with presigned URLs if asked for and possible."""
         variant, family, release = await asyncio.to_thread(self._catalog.variant, parse_variant(request.name))
-        url = None
+        urls = [""] * 2
         if request.with_download_url:
-            url = await asyncio.to_thread(self._catalog.model_url, release, variant, self._url_expires_s)
-        return variant_message(variant, family, release, url=url or "")
+            urls = [await asyncio.to_thread(self._url, release, entry) for entry in (variant.model, variant.int8)]
+        return variant_message(
+            variant,
+            family,
+            release,
+            url=urls[0],
+            int8_url=urls[1],
+            has_card=self._catalog.has_card(release, variant.tag),
+        )
+
+    def _url(self, release: Release, entry: FileEntry | None) -> str:
+        return "" if entry is None else self._catalog.model_url(release, entry, self._url_expires_s) or ""
 
     async def GetProfile(self, request: catalog_pb2.GetProfileRequest, context: Context) -> catalog_pb2.Profile:
         """The profile as a matrix, with its summary."""
         family, release = await asyncio.to_thread(self._catalog.family, parse_family(request.family))
-        profile = await asyncio.to_thread(self._profile, release)
-        return await asyncio.to_thread(profile_message, profile, family, release)
+        own, twins = await asyncio.to_thread(self._catalog.profiles, release)
+        return await asyncio.to_thread(profile_message, own, family, release, twins=twins)
+
+    async def GetCard(self, request: catalog_pb2.GetCardRequest, context: Context) -> catalog_pb2.Card:
+        """The model card of a family or of a variant."""
+        if "/" in request.name:
+            variant, family, release = await asyncio.to_thread(self._catalog.variant, parse_variant(request.name))
+            name, tag = f"{family.name}/{variant.tag}", variant.tag
+        else:
+            family, release = await asyncio.to_thread(self._catalog.family, parse_family(request.name))
+            name, tag = family.name, None
+        text = await asyncio.to_thread(self._catalog.card, release, tag)
+        return catalog_pb2.Card(name=name, release=release.id, text=text)
 
     async def DownloadModel(
         self, request: catalog_pb2.DownloadModelRequest, context: Context
     ) -> AsyncIterator[catalog_pb2.DownloadModelResponse]:
         """Header, then chunks from the offset on; the last one only after the whole file was verified."""
-        variant, _, release = await asyncio.to_thread(self._catalog.variant, parse_variant(request.variant))
-        if not 0 <= request.offset <= variant.model.size:
-            raise RequestError(
-                f"offset {request.offset} is outside the file of {variant.model.size} bytes", field="offset"
-            )
-        header = catalog_pb2.DownloadModelResponse.Header(
-            size=variant.model.size, sha256=variant.model.sha256, release=release.id
-        )
+        variant, family, release = await asyncio.to_thread(self._catalog.variant, parse_variant(request.variant))
+        known = [] if variant.model is not None else await asyncio.to_thread(self._catalog.selectable_names)
+        entry = model_of(family.name, variant, int8=request.int8, selectable=known)
+        if not 0 <= request.offset <= entry.size:
+            raise RequestError(f"offset {request.offset} is outside the file of {entry.size} bytes", field="offset")
+        header = catalog_pb2.DownloadModelResponse.Header(size=entry.size, sha256=entry.sha256, release=release.id)
         yield catalog_pb2.DownloadModelResponse(header=header)
-        chunks = self._catalog.model_stream(release, variant, request.offset, _CHUNK)
+        chunks = self._catalog.model_stream(release, entry, request.offset, _CHUNK)
         while (chunk := await asyncio.to_thread(_next, chunks)) is not None:
             yield catalog_pb2.DownloadModelResponse(chunk=chunk)
-
-    def _profile(self, release: Release) -> ProfileTable:
-        return read_profile(self._catalog.profile_bytes(release))
 
 
 def _next(chunks: Iterator[bytes]) -> bytes | None:
     return next(chunks, None)
-
-
-def profile_message(profile: ProfileTable, family: Family, release: Release) -> catalog_pb2.Profile:
-    """A profile as served: accuracies as a matrix and the summary of each condition."""
-    tags = [variant.tag for variant in family.variants]
-    conditions = profile.conditions
-    matrix = np.full((len(tags), len(conditions)), math.nan)
-    rows = {tag: index for index, tag in enumerate(tags)}
-    columns = {name: index for index, name in enumerate(conditions)}
-    first: dict[str, ProfileRow] = {}
-    for row in profile.rows:
-        if row.variant in rows:
-            matrix[rows[row.variant], columns[row.condition]] = row.accuracy
-        first.setdefault(row.condition, row)
-    summary = summarise(matrix, variants=tags, conditions=conditions, n=[first[name].n for name in conditions])
-    return catalog_pb2.Profile(
-        family=family.name,
-        release=release.id,
-        suite=profile.suite,
-        tags=tags,
-        conditions=[
-            _summary_message(item, kind=first[item.condition].kind, severity=first[item.condition].severity or 0)
-            for item in summary
-        ],
-        accuracy=matrix.ravel(),
-    )
-
-
-def _summary_message(item: ConditionSummary, *, kind: str, severity: int) -> catalog_pb2.ConditionSummary:
-    return catalog_pb2.ConditionSummary(
-        condition=item.condition,
-        kind=kind,
-        severity=severity,
-        n_examples=item.n,
-        mean=item.mean,
-        sd=item.sd,
-        min=item.low,
-        max=item.high,
-        worst_variant=item.low_variant,
-        best_variant=item.high_variant,
-        sd_ratio=item.sd_ratio,
-        spearman=item.correlation.rho,
-        spearman_low=item.correlation.low,
-        spearman_high=item.correlation.high,
-    )

@@ -24,7 +24,6 @@ def timestamp(iso: str) -> Timestamp:
 def family_message(family: records.Family, release: records.Release) -> catalog_pb2.Family:
     """A family as served."""
     held_out = np.array([variant.held_out_accuracy for variant in family.variants])
-    certificate = family.certificate
     return catalog_pb2.Family(
         name=family.name,
         title=family.title,
@@ -40,40 +39,63 @@ def family_message(family: records.Family, release: records.Release) -> catalog_
         variant_count=len(family.variants),
         held_out_mean=float(held_out.mean()),
         held_out_sd=float(held_out.std(ddof=1)) if len(held_out) > 1 else 0.0,
-        certificate=catalog_pb2.Certificate(
-            method=certificate.method,
-            margin=certificate.margin,
-            alpha=certificate.alpha,
-            n_examples=certificate.n_examples,
-            trained=certificate.trained,
-            published=certificate.published,
-            family_mean=certificate.family_mean,
-            entries=[catalog_pb2.CertificateEntry(**asdict(entry)) for entry in certificate.entries],
-            set_aside=certificate.set_aside,
-        ),
+        certificate=None if family.certificate is None else _certificate(family.certificate),
         suite=family.suite,
         data_name=family.data.name,
         train_examples=family.data.train_examples,
         held_out_examples=family.data.held_out_examples,
         licence=family.licence,
-        model_bytes=sum(variant.model.size for variant in family.variants),
+        model_bytes=sum(variant.model.size for variant in family.variants if variant.model is not None),
+        browse_only=not family.selectable,
+        provenance=family.provenance,
+        factors=[
+            catalog_pb2.Factor(name=name, levels=sorted({variant.factors[name] for variant in family.variants}))
+            for name in family.variants[0].factors
+        ],
+    )
+
+
+def _certificate(certificate: records.Certificate) -> catalog_pb2.Certificate:
+    return catalog_pb2.Certificate(
+        method=certificate.method,
+        margin=certificate.margin,
+        alpha=certificate.alpha,
+        n_examples=certificate.n_examples,
+        trained=certificate.trained,
+        published=certificate.published,
+        family_mean=certificate.family_mean,
+        entries=[catalog_pb2.CertificateEntry(**asdict(entry)) for entry in certificate.entries],
+        set_aside=certificate.set_aside,
     )
 
 
 def variant_message(
-    variant: records.Variant, family: records.Family, release: records.Release, *, url: str = ""
+    variant: records.Variant,
+    family: records.Family,
+    release: records.Release,
+    *,
+    url: str = "",
+    int8_url: str = "",
+    has_card: bool = False,
 ) -> catalog_pb2.Variant:
-    """A variant as served."""
+    """A variant as served; size and SHA-256 of what it has not are 0 and empty."""
+    absent = records.FileEntry(path="", size=0, sha256="")
+    model, int8 = variant.model or absent, variant.int8 or absent
     return catalog_pb2.Variant(
         name=f"{family.name}/{variant.tag}",
         family=family.name,
         tag=variant.tag,
         release=release.id,
-        model_size=variant.model.size,
-        model_sha256=variant.model.sha256,
+        model_size=model.size,
+        model_sha256=model.sha256,
         seeds=variant.seeds,
         held_out_accuracy=variant.held_out_accuracy,
         download_url=url,
+        factors=variant.factors,
+        int8_size=int8.size,
+        int8_sha256=int8.sha256,
+        int8_download_url=int8_url,
+        has_card=has_card,
     )
 
 

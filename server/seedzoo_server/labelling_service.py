@@ -13,7 +13,6 @@ from seedzoo.catalog.names import FamilyRef
 from seedzoo.engine.queried import predict_all, queried_report
 from seedzoo.errors import AlreadyExists, Conflict, DataError, RequestError
 from seedzoo.records import ProgressUpdate, SelectionReport, SelectionState
-from seedzoo.stress.table import read_profile
 from seedzoo_protos.v1 import selection_pb2
 from seedzoo_server.storage.labelling import OpenLabelling
 from seedzoo_server.storage.selections import LabellingRequest, SelectionRecord
@@ -92,7 +91,7 @@ class Labelling:
             NotFound: The dataset was deleted meanwhile.
         """
         request, wanted = record.request, _wanted(record)
-        family, release = self._catalog.family(FamilyRef(request.family, request.release))
+        family, release = self._catalog.selectable(FamilyRef(request.family, request.release))
         state = tenant.datasets.state(request.dataset_id)
         if not state.complete:
             raise DataError("the dataset is not complete", reason="DATASET_INCOMPLETE")
@@ -147,7 +146,7 @@ class Labelling:
                 selection_pb2.NextItem(index=session.record.pending, probability=session.record.pending_probability)
             ]
         choice = selector.choice(record.request.alpha, record.request.delta)
-        family, _ = self._catalog.family(FamilyRef(record.request.family, record.request.release))
+        family, _ = self._catalog.selectable(FamilyRef(record.request.family, record.request.release))
         return selection_pb2.NextItemsResponse(
             items=items,
             labelled_count=selector.n_labels,
@@ -204,11 +203,11 @@ class Labelling:
 
     def _report(self, tenant: Tenant, record: SelectionRecord, session: OpenLabelling) -> SelectionReport:
         request = record.request
-        family, release = self._catalog.family(FamilyRef(request.family, request.release))
+        family, release = self._catalog.selectable(FamilyRef(request.family, request.release))
         return queried_report(
             family=family,
             release=release,
-            profile=read_profile(self._catalog.profile_bytes(release)),
+            profile=self._catalog.profile(release),
             predictions=session.predictions,
             selector=session.selector,
             alpha=request.alpha,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ Accuracies = Mapping[str, Mapping[str, float]]
 def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, order_by: str) -> list[Variant]:
     """The variants that pass the filter, in the asked order; by tag where none is asked for.
 
+    A variant that was not measured on a condition passes no filter on it and comes last in an order by it.
+
     Raises:
         RequestError: Filter or order cannot be parsed or name a condition that the profile does not have.
     """
@@ -34,7 +37,7 @@ def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, 
         if parsed is None:
             raise _unparsable("filter", term)
         values, compare, bound = _column(accuracies, parsed[1], "filter"), _COMPARE[parsed[2]], _number(parsed[3])
-        kept = [variant for variant in kept if compare(values[variant.tag], bound)]
+        kept = [variant for variant in kept if variant.tag in values and compare(values[variant.tag], bound)]
     if order_by.strip():
         parsed = _ORDER.fullmatch(order_by)
         if parsed is None:
@@ -42,7 +45,8 @@ def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, 
         descending = parsed[3] == "desc"
         if parsed[1] is not None:
             column = _column(accuracies, parsed[1], "order_by")
-            kept.sort(key=lambda variant: column[variant.tag], reverse=descending)
+            sign = -1 if descending else 1
+            kept.sort(key=lambda variant: sign * column.get(variant.tag, sign * math.inf))
         elif descending:
             kept.reverse()
     return kept

@@ -32,7 +32,6 @@ from seedzoo.errors import (
     ZooError,
 )
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, SelectionState
-from seedzoo.stress.table import read_profile
 from seedzoo_server.asked import settings_of
 from seedzoo_server.fair_queue import FairQueue
 from seedzoo_server.labelling_service import Labelling
@@ -296,7 +295,7 @@ class Runner:
 
     def _evaluate(self, tenant: Tenant, record: SelectionRecord, job: _Job) -> SelectionReport:
         request = record.request
-        family, release = self._catalog.family(FamilyRef(request.family, request.release))
+        family, release = self._catalog.selectable(FamilyRef(request.family, request.release))
         state = tenant.datasets.state(request.dataset_id)
         if not state.complete:
             raise DataError("the dataset is not complete", reason="DATASET_INCOMPLETE")
@@ -304,7 +303,7 @@ class Runner:
             family=family,
             release=release,
             load_model=lambda variant: self._catalog.model(release, variant),
-            profile=read_profile(self._catalog.profile_bytes(release)),
+            profile=self._catalog.profile(release),
             signatures=self._catalog.signatures(release),
             examples=tenant.datasets.examples(state),
             settings=settings_of(request, max_pixels=self._settings.max_pixels),

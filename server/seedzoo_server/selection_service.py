@@ -10,10 +10,9 @@ import grpc
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import parse_family
-from seedzoo.engine import check_selection
+from seedzoo.engine import check_selection, profile_counts
 from seedzoo.errors import DataError
 from seedzoo.records import ProgressUpdate
-from seedzoo.stress.table import read_profile
 from seedzoo_protos.v1 import selection_pb2, selection_pb2_grpc
 from seedzoo_server.asked import settings_of, stored_request
 from seedzoo_server.convert import phase_message, report_message, state_message, timestamp
@@ -60,7 +59,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         return _message(record)
 
     def _create(self, request: selection_pb2.StartSelectionRequest, body: bytes) -> SelectionRecord:
-        family, release = self._catalog.family(parse_family(request.family))
+        family, release = self._catalog.selectable(parse_family(request.family))
         state = self._tenant.datasets.state(request.dataset_id)
         if not state.complete:
             announced = state.record.item_count
@@ -83,7 +82,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
                 settings_of(asked),
                 family,
                 self._tenant.datasets.examples(state),
-                lambda: read_profile(self._catalog.profile_bytes(release)).conditions,
+                lambda: list(profile_counts(family, self._catalog.profile(release))),
             )
         else:
             settings_of(asked).check(len(family.task.classes))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "timm", "onnxruntime", "boto3", "scipy", "PIL", "pyarrow", "msgspec", "pydantic_settings")
+HEAVY = ("torch", "timm", "onnx", "onnxruntime", "boto3", "scipy", "PIL", "pyarrow", "msgspec", "pydantic_settings")
 
 
 @pytest.fixture(scope="module")

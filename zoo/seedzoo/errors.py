@@ -75,6 +75,14 @@ class ZooError(Exception):
         self.reason = reason or self.default_reason
         self.field = field
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As it is, without calling __init__ again: worker processes send errors of all classes to their parent.
+        return _uninitialised, (type(self), *self.args), self.__dict__
+
+
+def _uninitialised(kind: type[ZooError], *arguments: object) -> ZooError:
+    return kind.__new__(kind, *arguments)
+
 
 class InvalidInput(ZooError):
     """What was given cannot be used; changing it helps."""

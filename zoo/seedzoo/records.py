@@ -76,11 +76,16 @@ class Variant:
     """One trained member of a family."""
 
     tag: str
-    model: FileEntry
+    model: FileEntry | None
+    """None in a browse-only family, of which only results are known."""
     seeds: dict[str, int]
-    """Seed of each random stream (init, order, augment, dropout)."""
+    """Seed of each random stream (init, head_init, order, augment, dropout); empty where they are not known."""
     held_out_accuracy: float
     """Accuracy on the family's in-distribution test set (condition ``id``)."""
+    factors: dict[str, str] = field(default_factory=dict)
+    """Level of each factor of a crossed design, such as ``{"pretraining": "p2", "finetuning": "f7"}``."""
+    int8: FileEntry | None = None
+    """Statically quantised twin: another model with results of its own, never handed out in place of ``model``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,13 +143,21 @@ class Family:
     title: str
     task: Task
     variants: tuple[Variant, ...]
-    certificate: Certificate
+    certificate: Certificate | None
+    """None in a browse-only family."""
     data: TrainingData
-    recipe_sha256: str
+    recipe_sha256: str = ""
     licence: str = ""
     suite: str = ""
     software: dict[str, str] = field(default_factory=dict)
     """Versions that decide the bits of the models."""
+    provenance: str = ""
+    """Where imported results come from; empty for a family that was built from a recipe."""
+
+    @property
+    def selectable(self) -> bool:
+        """Whether variants can be chosen: certified equally accurate, and all models at hand. Else browse-only."""
+        return self.certificate is not None and all(variant.model is not None for variant in self.variants)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 import click
-from rich.console import Group, RenderableType
 from rich.text import Text
 
-from seedzoo.console import Console, plain
+from seedzoo.console import Console, Rows, plain
 from seedzoo.errors import IntegrityError
 from seedzoo_client.cli.options import open_client, server_option
-from seedzoo_client.cli.text import count, listing, paragraph, percent, points, ratio, size, styled, table
+from seedzoo_client.cli.pages import family_page, share, variant_page
+from seedzoo_client.cli.text import percent, size, styled, table
 from seedzoo_client.client import Client
-from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
+from seedzoo_client.views import ProfileView
 
 __all__ = ["families", "show", "variants"]
 
@@ -24,7 +23,7 @@ _CONDITION = re.compile(r"accuracy\[([^\]]+)\]")
 @click.command()
 @server_option
 def families(server: str | None) -> None:
-    """List the families that the server offers."""
+    """List the families that the server offers. From those marked "browse only" no variant can be selected."""
     console = Console.current()
     with open_client(server) as client:
         found = client.families()
@@ -35,13 +34,14 @@ def families(server: str | None) -> None:
             styled(family.name, "bold"),
             f"{family.variant_count}",
             f"{percent(family.held_out_mean)} (sd {100 * family.held_out_sd:.2f})",
-            f"{len(family.task.classes)}",
-            size(family.model_bytes),
-            styled(family.title),
+            f"{len(family.task.classes) or ''}",
+            size(family.model_bytes) if family.model_bytes else "",
+            Text.assemble(("browse only: ", "dim") if family.browse_only else "", plain(family.title)),
         )
     console.result({"families": found}, rows if found else Text(f"{client.server} offers no families."))
     if found:
-        console.hint(f"zoo show {plain(found[0].name)}")
+        first = next((family for family in found if not family.browse_only), found[0])
+        console.hint(f"zoo show {plain(first.name)}")
 
 
 @click.command()
@@ -51,7 +51,11 @@ def families(server: str | None) -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="At most that many.")
 @server_option
 def variants(family: str, where: str, order_by: str, limit: int | None, server: str | None) -> None:
-    """List the variants of FAMILY. Conditions named in --filter and --order-by become columns."""
+    """List the variants of FAMILY. Conditions named in --filter and --order-by become columns.
+
+    So do the factors of a crossed design. A variant that was not measured on a condition passes no filter on it and
+    comes last.
+    """
     console = Console.current()
     # The condition "id" has a column anyway.
     conditions = [name for name in dict.fromkeys(_CONDITION.findall(f"{order_by} {where}")) if name != "id"]
@@ -59,10 +63,21 @@ def variants(family: str, where: str, order_by: str, limit: int | None, server: 
         found = client.variants(family, filter=where, order_by=order_by, limit=limit)
         profile = client.profile(family) if conditions and found else None
     columns = {name: _column(profile, name) for name in conditions} if profile else {}
-    rows = table("variant", "held-out accuracy", *map(plain, columns), "SHA-256")
+    factors = list(dict.fromkeys(name for variant in found for name in variant.factors))
+    twins = any(variant.int8_sha256 for variant in found)
+    rows = table(
+        "variant", *map(plain, factors), "held-out accuracy", *map(plain, columns), "SHA-256",
+        *(["int8 twin"] if twins else []), left=1 + len(factors),
+    )  # fmt: skip
     for variant in found:
-        values = [percent(column.get(variant.tag, float("nan"))) for column in columns.values()]
-        rows.add_row(styled(variant.name), percent(variant.held_out_accuracy), *values, variant.model_sha256[:12])
+        rows.add_row(
+            styled(variant.name),
+            *(styled(variant.factors.get(name, "")) for name in factors),
+            percent(variant.held_out_accuracy),
+            *(share(column.get(variant.tag, float("nan"))) for column in columns.values()),
+            variant.model_sha256[:12],
+            *([variant.int8_sha256[:12]] if twins else []),
+        )
     console.result({"variants": found}, rows if found else Text("No variant passes the filter."))
 
 
@@ -72,25 +87,34 @@ def _column(profile: ProfileView, condition: str) -> dict[str, float]:
 
 @click.command()
 @click.argument("name", metavar="FAMILY|VARIANT")
+@click.option("--metrics", is_flag=True, help="Worst class, top 5, calibration, log loss and Brier score instead.")
+@click.option("--card", is_flag=True, help="Print the model card (Markdown) and nothing else.")
 @server_option
-def show(name: str, server: str | None) -> None:
+def show(name: str, metrics: bool, card: bool, server: str | None) -> None:
     """Show the evidence and the stress profile of a family, or of one variant (FAMILY/TAG)."""
+    if metrics and card:
+        raise click.UsageError("--metrics and --card exclude each other")
     console = Console.current()
     with open_client(server) as client:
-        if "/" in name:
-            _show_variant(console, client, name)
+        if card:
+            text = client.card(name)
+            console.result({"name": name, "card": text}, Rows([[line] for line in text.splitlines()]))
+        elif "/" in name:
+            _show_variant(console, client, name, metrics=metrics)
         else:
             family, profile = client.family(name), client.profile(name)
-            console.result({"family": family, "profile": profile}, _family_page(family, profile))
+            console.result({"family": family, "profile": profile}, family_page(family, profile, metrics=metrics))
 
 
-def _show_variant(console: Console, client: Client, name: str) -> None:
+def _show_variant(console: Console, client: Client, name: str, *, metrics: bool) -> None:
     variant = client.variant(name)
     # The variant's own release: an alias could move between two calls.
     profile = client.profile(f"{variant.family}@{variant.release}" if variant.release else variant.family)
     if variant.tag not in profile.tags:
         raise IntegrityError(f"the profile of {variant.family} has no row for {variant.tag}")
+    position = profile.tags.index(variant.tag)
     accuracies = profile.row(variant.tag).tolist()
+    twin = profile.int8_accuracy.get(variant.tag)
     rows = [
         {
             "condition": condition.condition,
@@ -99,95 +123,11 @@ def _show_variant(console: Console, client: Client, name: str) -> None:
             "family_mean": condition.mean,
             "family_sd": condition.sd,
             "n_examples": condition.n_examples,
+            "int8_accuracy": None if twin is None else float(twin[column]),
+            **{metric: float(values[position, column]) for metric, values in profile.metrics.items()},
         }
-        for condition, accuracy in zip(profile.conditions, accuracies, strict=True)
+        for column, (condition, accuracy) in enumerate(zip(profile.conditions, accuracies, strict=True))
     ]
-    console.result({"variant": variant, "profile": rows}, _variant_page(variant, profile, accuracies))
-    console.hint(f"zoo download {plain(variant.name)}")
-
-
-def _family_page(family: FamilyView, profile: ProfileView) -> Group:
-    parts: list[RenderableType] = [
-        Text.assemble((plain(family.name), "bold"), f"  {plain(family.title)}"),
-        Text(""),
-        paragraph(_certificate_sentence(family)),
-        paragraph(f"Test: {family.certificate.method}; level {family.certificate.alpha:g} over all."),
-        paragraph(
-            f"Held-out accuracy {percent(family.held_out_mean)} (sd {100 * family.held_out_sd:.2f} points over "
-            f"{count(family.variant_count, 'variant')}); trained on {family.train_examples:,} images of "
-            f"{family.data_name}."
-        ),
-        paragraph(f"Classes: {listing(family.task.classes, limit=30)}"),
-        paragraph(f"Release {family.release}; all models {size(family.model_bytes)}; licence {family.licence}"),
-    ]
-    if profile.conditions:
-        parts += [Text(""), _conditions(profile.conditions), Text(""), paragraph(_LEGEND, style="dim")]
-    return Group(*parts)
-
-
-_LEGEND = (
-    "mean, sd, min, max: accuracy over the variants in percent; sd/id: sd relative to "
-    "in distribution (id); rank corr.: Spearman correlation with the accuracy on id and "
-    "its 95 % interval. Near 0, held-out accuracy does not tell who does well there."
-)
-
-
-def _certificate_sentence(family: FamilyView) -> str:
-    certificate = family.certificate
-    failed = len(certificate.discarded)
-    kept_back = f", {len(certificate.set_aside)} more passed and were not needed" if certificate.set_aside else ""
-    return (
-        f"{certificate.published} of {certificate.trained} trained variants are published. Each is certified equally "
-        f"accurate: within {100 * certificate.margin:g} point{'s' * (certificate.margin != 0.01)} of the mean of all "
-        f"trained ({percent(certificate.family_mean)}) on {certificate.n_examples:,} held-out images. "
-        f"{failed} failed and {'was' if failed == 1 else 'were'} discarded{kept_back}."
-    )
-
-
-def _conditions(conditions: tuple[ConditionView, ...]) -> RenderableType:
-    rows = table("condition", "mean", "sd", "min", "max", "sd/id", "rank corr.")
-    for entry in conditions:
-        rows.add_row(
-            plain(entry.condition),
-            _number(100 * entry.mean, 1),
-            _number(100 * entry.sd, 2),
-            _number(100 * entry.min, 1),
-            _number(100 * entry.max, 1),
-            _number(entry.sd_ratio, 1),
-            _correlation(entry),
-        )
-    return rows
-
-
-def _correlation(entry: ConditionView) -> str:
-    # NaN: undefined, as on id itself, which would be compared with itself.
-    if math.isnan(entry.spearman) or entry.condition == "id":
-        return ""
-    return f"{entry.spearman:+.2f} ({entry.spearman_low:+.2f} to {entry.spearman_high:+.2f})"
-
-
-def _number(value: float, digits: int) -> str:
-    return "" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _variant_page(variant: VariantView, profile: ProfileView, accuracies: list[float]) -> Group:
-    seeds = ", ".join(f"{plain(stream)} {seed}" for stream, seed in variant.seeds.items())
-    rows = table("condition", "accuracy", "family mean ± sd", "difference", "in sd")
-    for condition, accuracy in zip(profile.conditions, accuracies, strict=True):
-        difference = accuracy - condition.mean
-        rows.add_row(
-            plain(condition.condition),
-            percent(accuracy),
-            f"{100 * condition.mean:.1f} ± {100 * condition.sd:.1f} %",
-            points(difference),
-            ratio(difference / condition.sd) if condition.sd > 0 else "",
-        )
-    return Group(
-        Text(plain(variant.name), style="bold"),
-        Text(f"Held-out accuracy {percent(variant.held_out_accuracy)}; {size(variant.model_size)}"),
-        Text(f"Seeds: {seeds}"),
-        Text(f"SHA-256 {plain(variant.model_sha256)}"),
-        Text(f"Release {plain(variant.release)}"),
-        Text(""),
-        rows,
-    )
+    console.result({"variant": variant, "profile": rows}, variant_page(variant, profile, metrics=metrics))
+    if variant.model_sha256:
+        console.hint(f"zoo download {plain(variant.name)}")

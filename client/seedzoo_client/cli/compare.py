@@ -30,8 +30,10 @@ class Difference:
     first: float
     second: float
     margin: float
-    """Half-width of an interval for the difference, 95 % for all conditions jointly, on the safe side."""
+    """Half-width of an interval for the difference, 95 % for all conditions jointly, on the safe side; NaN where the
+    number of examples is not known."""
     n_examples: int
+    """0 where not known."""
 
     @property
     def difference(self) -> float:
@@ -53,7 +55,10 @@ def compare(first: str, second: str, server: str | None) -> None:
     console = Console.current()
     with open_client(server) as client:
         one, two = client.variant(first), client.variant(second)
-        if one.model_sha256 == two.model_sha256:
+        # Variants for browsing only have no models to tell them apart by.
+        if (one.name, one.release) == (two.name, two.release) or (
+            one.model_sha256 and one.model_sha256 == two.model_sha256
+        ):
             raise RequestError(f"{first} and {second} are the same model", hint="Name two different variants.")
         found = differences(_row(client, one), _row(client, two))
     if not found:
@@ -65,8 +70,8 @@ def compare(first: str, second: str, server: str | None) -> None:
             plain(row.condition),
             percent(row.first),
             percent(row.second),
-            f"{points(row.difference)} ± {100 * row.margin:.1f}",
-            "" if row.clear else "not distinguishable",
+            points(row.difference) if math.isnan(row.margin) else f"{points(row.difference)} ± {100 * row.margin:.1f}",
+            _verdict(row),
         )
     clear = [row for row in found if row.clear]
     ahead = sum(row.difference > 0 for row in clear)
@@ -95,20 +100,32 @@ def compare(first: str, second: str, server: str | None) -> None:
         ],
     }
     console.result(document, Group(paragraph(summary), Text(""), rows, Text(""), paragraph(legend, style="dim")))
-    console.hint("which of them is better for you depends on your images: zoo select --data YOUR_IMAGES/")
+    if one.model_sha256 and two.model_sha256:
+        console.hint("which of them is better for you depends on your images: zoo select --data YOUR_IMAGES/")
+
+
+def _verdict(row: Difference) -> str:
+    if math.isnan(row.margin):
+        return "number of images not known"
+    return "" if row.clear else "not distinguishable"
 
 
 def differences(first: dict[str, tuple[float, int]], second: dict[str, tuple[float, int]]) -> list[Difference]:
     """Differences on the conditions that both have, largest first.
 
     The variance of a difference is taken as if the two had seen different images. They saw the same ones and mostly
-    agree, so the margins are too wide rather than too narrow. Bonferroni over the conditions.
+    agree, so the margins are too wide rather than too narrow. Bonferroni over the conditions. Conditions that one of
+    them was not measured on are left out.
 
     Args:
-        first: Condition to accuracy and number of images.
+        first: Condition to accuracy (NaN: not measured) and number of images (0: not known).
         second: The same of the other variant.
     """
-    common = [condition for condition in first if condition in second]
+    common = [
+        condition
+        for condition in first
+        if condition in second and not math.isnan(first[condition][0] + second[condition][0])
+    ]
     z = NormalDist().inv_cdf(1 - _ALPHA / (2 * max(len(common), 1)))
     found = [
         Difference(
@@ -124,8 +141,9 @@ def differences(first: dict[str, tuple[float, int]], second: dict[str, tuple[flo
 
 
 def _variance(accuracy: float, n: int) -> float:
+    if n < 1:
+        return math.nan
     # One success and one failure added: an accuracy of 100 % is not known without error.
-    n = max(n, 1)
     smoothed = (accuracy * n + 1) / (n + 2)
     return smoothed * (1 - smoothed) / n
 

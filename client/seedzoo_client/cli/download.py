@@ -14,8 +14,9 @@ __all__ = ["download"]
 @click.command()
 @click.argument("variant")
 @click.option("--to", metavar="FILE|DIR/", help="Where to put it; only into the cache otherwise.")
+@click.option("--int8", is_flag=True, help="Get the quantised twin: another model, with results of its own.")
 @server_option
-def download(variant: str, to: str | None, server: str | None) -> None:
+def download(variant: str, to: str | None, int8: bool, server: str | None) -> None:
     """Get the ONNX file of VARIANT (FAMILY/TAG), verified. Prints where it is.
 
     With SEEDZOO_OFFLINE=1 it comes from the cache and nothing is connected to.
@@ -26,8 +27,14 @@ def download(variant: str, to: str | None, server: str | None) -> None:
         console.resumable("what arrived is kept", hint="Run the same command again to get the rest."),
         progress_bar(console) as show,
     ):
-        path = client.download(variant, to=to, progress=show)
-    document = {"variant": variant, "path": path, "sha256": file_sha256(path), "size": path.stat().st_size}
+        path = client.download(variant, to=to, int8=int8, progress=show)
+    document = {
+        "variant": variant,
+        "int8": int8,
+        "path": path,
+        "sha256": file_sha256(path),
+        "size": path.stat().st_size,
+    }
     # A path alone on its line: MODEL=$(zoo download ...) works.
     console.result(document, Rows([[path]]))
-    console.hint(f"zoo predict {path if to else variant} --data YOUR_IMAGES/")
+    console.hint(f"zoo predict {path if to or int8 else variant} --data YOUR_IMAGES/")

@@ -44,7 +44,7 @@ _EXTRA_OF_PACKAGE = {
     "grpc_health": "server",
     "grpc_reflection": "server",
     "msgspec": "local",
-    "onnx": "train",
+    "onnx": "local",
     "onnxruntime": "local",
     "pyarrow": "local",
     "onnxscript": "train",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fseedzoo_protos/v1/catalog.proto\x12\nseedzoo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"g\n\rPreprocessing\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\x12\x0e\n\x06resize\x18\x04 \x01(\t\x12\x15\n\rinterpolation\x18\x05 \x01(\t\"{\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x30\n\rpreprocessing\x18\x03 \x01(\x0b\x32\x19.seedzoo.v1.Preprocessing\x12\x12\n\ninput_kind\x18\x04 \x01(\t\x12\x0e\n\x06metric\x18\x05 \x01(\t\"o\n\x10\x43\x65rtificateEntry\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x12\n\ndifference\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12\x0e\n\x06passed\x18\x06 \x01(\x08\"\xcb\x01\n\x0b\x43\x65rtificate\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06margin\x18\x02 \x01(\x01\x12\r\n\x05\x61lpha\x18\x03 \x01(\x01\x12\x12\n\nn_examples\x18\x04 \x01(\x03\x12\x0f\n\x07trained\x18\x05 \x01(\x05\x12\x11\n\tpublished\x18\x06 \x01(\x05\x12\x13\n\x0b\x66\x61mily_mean\x18\x07 \x01(\x01\x12-\n\x07\x65ntries\x18\x08 \x03(\x0b\x32\x1c.seedzoo.v1.CertificateEntry\x12\x11\n\tset_aside\x18\t \x03(\t\"\xf4\x02\n\x06\x46\x61mily\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\t\x12\x30\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x04task\x18\x05 \x01(\x0b\x32\x10.seedzoo.v1.Task\x12\x15\n\rvariant_count\x18\x06 \x01(\x05\x12\x15\n\rheld_out_mean\x18\x07 \x01(\x01\x12\x13\n\x0bheld_out_sd\x18\x08 \x01(\x01\x12,\n\x0b\x63\x65rtificate\x18\t \x01(\x0b\x32\x17.seedzoo.v1.Certificate\x12\r\n\x05suite\x18\n \x01(\t\x12\x11\n\tdata_name\x18\x0b \x01(\t\x12\x16\n\x0etrain_examples\x18\x0c \x01(\x03\x12\x19\n\x11held_out_examples\x18\r \x01(\x03\x12\x0f\n\x07licence\x18\x0e \x01(\t\x12\x13\n\x0bmodel_bytes\x18\x0f \x01(\x03\"\xfd\x01\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x12\n\nmodel_size\x18\x05 \x01(\x03\x12\x14\n\x0cmodel_sha256\x18\x06 \x01(\t\x12-\n\x05seeds\x18\x07 \x03(\x0b\x32\x1e.seedzoo.v1.Variant.SeedsEntry\x12\x19\n\x11held_out_accuracy\x18\x08 \x01(\x01\x12\x14\n\x0c\x64ownload_url\x18\t \x01(\t\x1a,\n\nSeedsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"<\n\x13ListFamiliesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x14ListFamiliesResponse\x12$\n\x08\x66\x61milies\x18\x01 \x03(\x0b\x32\x12.seedzoo.v1.Family\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetFamilyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"n\n\x13ListVariantsRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"j\n\x14ListVariantsResponse\x12%\n\x08variants\x18\x01 \x03(\x0b\x32\x13.seedzoo.v1.Variant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"<\n\x11GetVariantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11with_download_url\x18\x02 \x01(\x08\"#\n\x11GetProfileRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\"\x8b\x02\n\x10\x43onditionSummary\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\x05\x12\x12\n\nn_examples\x18\x04 \x01(\x03\x12\x0c\n\x04mean\x18\x05 \x01(\x01\x12\n\n\x02sd\x18\x06 \x01(\x01\x12\x0b\n\x03min\x18\x07 \x01(\x01\x12\x0b\n\x03max\x18\x08 \x01(\x01\x12\x15\n\rworst_variant\x18\t \x01(\t\x12\x14\n\x0c\x62\x65st_variant\x18\n \x01(\t\x12\x10\n\x08sd_ratio\x18\x0b \x01(\x01\x12\x10\n\x08spearman\x18\x0c \x01(\x01\x12\x14\n\x0cspearman_low\x18\r \x01(\x01\x12\x15\n\rspearman_high\x18\x0e \x01(\x01\"\x8b\x01\n\x07Profile\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x30\n\nconditions\x18\x05 \x03(\x0b\x32\x1c.seedzoo.v1.ConditionSummary\x12\x10\n\x08\x61\x63\x63uracy\x18\x06 \x03(\x01\"7\n\x14\x44ownloadModelRequest\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"\xa5\x01\n\x15\x44ownloadModelResponse\x12:\n\x06header\x18\x01 \x01(\x0b\x32(.seedzoo.v1.DownloadModelResponse.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x37\n\x06Header\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\tB\x06\n\x04part2\xd1\x03\n\x0e\x43\x61talogService\x12Q\n\x0cListFamilies\x12\x1f.seedzoo.v1.ListFamiliesRequest\x1a .seedzoo.v1.ListFamiliesResponse\x12=\n\tGetFamily\x12\x1c.seedzoo.v1.GetFamilyRequest\x1a\x12.seedzoo.v1.Family\x12Q\n\x0cListVariants\x12\x1f.seedzoo.v1.ListVariantsRequest\x1a .seedzoo.v1.ListVariantsResponse\x12@\n\nGetVariant\x12\x1d.seedzoo.v1.GetVariantRequest\x1a\x13.seedzoo.v1.Variant\x12@\n\nGetProfile\x12\x1d.seedzoo.v1.GetProfileRequest\x1a\x13.seedzoo.v1.Profile\x12V\n\rDownloadModel\x12 .seedzoo.v1.DownloadModelRequest\x1a!.seedzoo.v1.DownloadModelResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fseedzoo_protos/v1/catalog.proto\x12\nseedzoo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"g\n\rPreprocessing\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\x12\x0e\n\x06resize\x18\x04 \x01(\t\x12\x15\n\rinterpolation\x18\x05 \x01(\t\"{\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x30\n\rpreprocessing\x18\x03 \x01(\x0b\x32\x19.seedzoo.v1.Preprocessing\x12\x12\n\ninput_kind\x18\x04 \x01(\t\x12\x0e\n\x06metric\x18\x05 \x01(\t\"o\n\x10\x43\x65rtificateEntry\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x12\n\ndifference\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\x0f\n\x07p_value\x18\x05 \x01(\x01\x12\x0e\n\x06passed\x18\x06 \x01(\x08\"\xcb\x01\n\x0b\x43\x65rtificate\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06margin\x18\x02 \x01(\x01\x12\r\n\x05\x61lpha\x18\x03 \x01(\x01\x12\x12\n\nn_examples\x18\x04 \x01(\x03\x12\x0f\n\x07trained\x18\x05 \x01(\x05\x12\x11\n\tpublished\x18\x06 \x01(\x05\x12\x13\n\x0b\x66\x61mily_mean\x18\x07 \x01(\x01\x12-\n\x07\x65ntries\x18\x08 \x03(\x0b\x32\x1c.seedzoo.v1.CertificateEntry\x12\x11\n\tset_aside\x18\t \x03(\t\"\xc2\x03\n\x06\x46\x61mily\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\t\x12\x30\n\x0crelease_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x04task\x18\x05 \x01(\x0b\x32\x10.seedzoo.v1.Task\x12\x15\n\rvariant_count\x18\x06 \x01(\x05\x12\x15\n\rheld_out_mean\x18\x07 \x01(\x01\x12\x13\n\x0bheld_out_sd\x18\x08 \x01(\x01\x12,\n\x0b\x63\x65rtificate\x18\t \x01(\x0b\x32\x17.seedzoo.v1.Certificate\x12\r\n\x05suite\x18\n \x01(\t\x12\x11\n\tdata_name\x18\x0b \x01(\t\x12\x16\n\x0etrain_examples\x18\x0c \x01(\x03\x12\x19\n\x11held_out_examples\x18\r \x01(\x03\x12\x0f\n\x07licence\x18\x0e \x01(\t\x12\x13\n\x0bmodel_bytes\x18\x0f \x01(\x03\x12\x13\n\x0b\x62rowse_only\x18\x10 \x01(\x08\x12\x12\n\nprovenance\x18\x11 \x01(\t\x12#\n\x07\x66\x61\x63tors\x18\x12 \x03(\x0b\x32\x12.seedzoo.v1.Factor\"&\n\x06\x46\x61\x63tor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06levels\x18\x02 \x03(\t\"\xb5\x03\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0b\n\x03tag\x18\x03 \x01(\t\x12\x0f\n\x07release\x18\x04 \x01(\t\x12\x12\n\nmodel_size\x18\x05 \x01(\x03\x12\x14\n\x0cmodel_sha256\x18\x06 \x01(\t\x12-\n\x05seeds\x18\x07 \x03(\x0b\x32\x1e.seedzoo.v1.Variant.SeedsEntry\x12\x19\n\x11held_out_accuracy\x18\x08 \x01(\x01\x12\x14\n\x0c\x64ownload_url\x18\t \x01(\t\x12\x31\n\x07\x66\x61\x63tors\x18\n \x03(\x0b\x32 .seedzoo.v1.Variant.FactorsEntry\x12\x11\n\tint8_size\x18\x0b \x01(\x03\x12\x13\n\x0bint8_sha256\x18\x0c \x01(\t\x12\x19\n\x11int8_download_url\x18\r \x01(\t\x12\x10\n\x08has_card\x18\x0e \x01(\x08\x1a,\n\nSeedsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a.\n\x0c\x46\x61\x63torsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"<\n\x13ListFamiliesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x14ListFamiliesResponse\x12$\n\x08\x66\x61milies\x18\x01 \x03(\x0b\x32\x12.seedzoo.v1.Family\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10GetFamilyRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"n\n\x13ListVariantsRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\x12\x10\n\x08order_by\x18\x05 \x01(\t\"j\n\x14ListVariantsResponse\x12%\n\x08variants\x18\x01 \x03(\x0b\x32\x13.seedzoo.v1.Variant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x12\n\ntotal_size\x18\x03 \x01(\x05\"<\n\x11GetVariantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x19\n\x11with_download_url\x18\x02 \x01(\x08\"#\n\x11GetProfileRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\"\x9d\x02\n\x10\x43onditionSummary\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x10\n\x08severity\x18\x03 \x01(\x05\x12\x12\n\nn_examples\x18\x04 \x01(\x03\x12\x0c\n\x04mean\x18\x05 \x01(\x01\x12\n\n\x02sd\x18\x06 \x01(\x01\x12\x0b\n\x03min\x18\x07 \x01(\x01\x12\x0b\n\x03max\x18\x08 \x01(\x01\x12\x15\n\rworst_variant\x18\t \x01(\t\x12\x14\n\x0c\x62\x65st_variant\x18\n \x01(\t\x12\x10\n\x08sd_ratio\x18\x0b \x01(\x01\x12\x10\n\x08spearman\x18\x0c \x01(\x01\x12\x14\n\x0cspearman_low\x18\r \x01(\x01\x12\x15\n\rspearman_high\x18\x0e \x01(\x01\x12\x10\n\x08measured\x18\x0f \x01(\x05\"\x86\x02\n\x07Profile\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x0c\n\x04tags\x18\x04 \x03(\t\x12\x30\n\nconditions\x18\x05 \x03(\x0b\x32\x1c.seedzoo.v1.ConditionSummary\x12\x10\n\x08\x61\x63\x63uracy\x18\x06 \x03(\x01\x12\x10\n\x08log_loss\x18\x07 \x03(\x01\x12\x0b\n\x03\x65\x63\x65\x18\x08 \x03(\x01\x12\r\n\x05\x62rier\x18\t \x03(\x01\x12\x0c\n\x04top5\x18\n \x03(\x01\x12\x13\n\x0bworst_class\x18\x0b \x03(\x01\x12\x11\n\tint8_tags\x18\x0c \x03(\t\x12\x15\n\rint8_accuracy\x18\r \x03(\x01\"E\n\x14\x44ownloadModelRequest\x12\x0f\n\x07variant\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04int8\x18\x03 \x01(\x08\"\xa5\x01\n\x15\x44ownloadModelResponse\x12:\n\x06header\x18\x01 \x01(\x0b\x32(.seedzoo.v1.DownloadModelResponse.HeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x1a\x37\n\x06Header\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x0f\n\x07release\x18\x03 \x01(\tB\x06\n\x04part\"\x1e\n\x0eGetCardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x04\x43\x61rd\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07release\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t2\x8a\x04\n\x0e\x43\x61talogService\x12Q\n\x0cListFamilies\x12\x1f.seedzoo.v1.ListFamiliesRequest\x1a .seedzoo.v1.ListFamiliesResponse\x12=\n\tGetFamily\x12\x1c.seedzoo.v1.GetFamilyRequest\x1a\x12.seedzoo.v1.Family\x12Q\n\x0cListVariants\x12\x1f.seedzoo.v1.ListVariantsRequest\x1a .seedzoo.v1.ListVariantsResponse\x12@\n\nGetVariant\x12\x1d.seedzoo.v1.GetVariantRequest\x1a\x13.seedzoo.v1.Variant\x12@\n\nGetProfile\x12\x1d.seedzoo.v1.GetProfileRequest\x1a\x13.seedzoo.v1.Profile\x12V\n\rDownloadModel\x12 .seedzoo.v1.DownloadModelRequest\x1a!.seedzoo.v1.DownloadModelResponse0\x01\x12\x37\n\x07GetCard\x12\x1a.seedzoo.v1.GetCardRequest\x1a\x10.seedzoo.v1.Cardb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VARIANT_SEEDSENTRY']._loaded_options = None
   _globals['_VARIANT_SEEDSENTRY']._serialized_options = b'8\001'
+  _globals['_VARIANT_FACTORSENTRY']._loaded_options = None
+  _globals['_VARIANT_FACTORSENTRY']._serialized_options = b'8\001'
   _globals['_PREPROCESSING']._serialized_start=80
   _globals['_PREPROCESSING']._serialized_end=183
   _globals['_TASK']._serialized_start=185
@@ -43,35 +45,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CERTIFICATE']._serialized_start=424
   _globals['_CERTIFICATE']._serialized_end=627
   _globals['_FAMILY']._serialized_start=630
-  _globals['_FAMILY']._serialized_end=1002
-  _globals['_VARIANT']._serialized_start=1005
-  _globals['_VARIANT']._serialized_end=1258
-  _globals['_VARIANT_SEEDSENTRY']._serialized_start=1214
-  _globals['_VARIANT_SEEDSENTRY']._serialized_end=1258
-  _globals['_LISTFAMILIESREQUEST']._serialized_start=1260
-  _globals['_LISTFAMILIESREQUEST']._serialized_end=1320
-  _globals['_LISTFAMILIESRESPONSE']._serialized_start=1322
-  _globals['_LISTFAMILIESRESPONSE']._serialized_end=1407
-  _globals['_GETFAMILYREQUEST']._serialized_start=1409
-  _globals['_GETFAMILYREQUEST']._serialized_end=1441
-  _globals['_LISTVARIANTSREQUEST']._serialized_start=1443
-  _globals['_LISTVARIANTSREQUEST']._serialized_end=1553
-  _globals['_LISTVARIANTSRESPONSE']._serialized_start=1555
-  _globals['_LISTVARIANTSRESPONSE']._serialized_end=1661
-  _globals['_GETVARIANTREQUEST']._serialized_start=1663
-  _globals['_GETVARIANTREQUEST']._serialized_end=1723
-  _globals['_GETPROFILEREQUEST']._serialized_start=1725
-  _globals['_GETPROFILEREQUEST']._serialized_end=1760
-  _globals['_CONDITIONSUMMARY']._serialized_start=1763
-  _globals['_CONDITIONSUMMARY']._serialized_end=2030
-  _globals['_PROFILE']._serialized_start=2033
-  _globals['_PROFILE']._serialized_end=2172
-  _globals['_DOWNLOADMODELREQUEST']._serialized_start=2174
-  _globals['_DOWNLOADMODELREQUEST']._serialized_end=2229
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=2232
-  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=2397
-  _globals['_DOWNLOADMODELRESPONSE_HEADER']._serialized_start=2334
-  _globals['_DOWNLOADMODELRESPONSE_HEADER']._serialized_end=2389
-  _globals['_CATALOGSERVICE']._serialized_start=2400
-  _globals['_CATALOGSERVICE']._serialized_end=2865
+  _globals['_FAMILY']._serialized_end=1080
+  _globals['_FACTOR']._serialized_start=1082
+  _globals['_FACTOR']._serialized_end=1120
+  _globals['_VARIANT']._serialized_start=1123
+  _globals['_VARIANT']._serialized_end=1560
+  _globals['_VARIANT_SEEDSENTRY']._serialized_start=1468
+  _globals['_VARIANT_SEEDSENTRY']._serialized_end=1512
+  _globals['_VARIANT_FACTORSENTRY']._serialized_start=1514
+  _globals['_VARIANT_FACTORSENTRY']._serialized_end=1560
+  _globals['_LISTFAMILIESREQUEST']._serialized_start=1562
+  _globals['_LISTFAMILIESREQUEST']._serialized_end=1622
+  _globals['_LISTFAMILIESRESPONSE']._serialized_start=1624
+  _globals['_LISTFAMILIESRESPONSE']._serialized_end=1709
+  _globals['_GETFAMILYREQUEST']._serialized_start=1711
+  _globals['_GETFAMILYREQUEST']._serialized_end=1743
+  _globals['_LISTVARIANTSREQUEST']._serialized_start=1745
+  _globals['_LISTVARIANTSREQUEST']._serialized_end=1855
+  _globals['_LISTVARIANTSRESPONSE']._serialized_start=1857
+  _globals['_LISTVARIANTSRESPONSE']._serialized_end=1963
+  _globals['_GETVARIANTREQUEST']._serialized_start=1965
+  _globals['_GETVARIANTREQUEST']._serialized_end=2025
+  _globals['_GETPROFILEREQUEST']._serialized_start=2027
+  _globals['_GETPROFILEREQUEST']._serialized_end=2062
+  _globals['_CONDITIONSUMMARY']._serialized_start=2065
+  _globals['_CONDITIONSUMMARY']._serialized_end=2350
+  _globals['_PROFILE']._serialized_start=2353
+  _globals['_PROFILE']._serialized_end=2615
+  _globals['_DOWNLOADMODELREQUEST']._serialized_start=2617
+  _globals['_DOWNLOADMODELREQUEST']._serialized_end=2686
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_start=2689
+  _globals['_DOWNLOADMODELRESPONSE']._serialized_end=2854
+  _globals['_DOWNLOADMODELRESPONSE_HEADER']._serialized_start=2791
+  _globals['_DOWNLOADMODELRESPONSE_HEADER']._serialized_end=2846
+  _globals['_GETCARDREQUEST']._serialized_start=2856
+  _globals['_GETCARDREQUEST']._serialized_end=2886
+  _globals['_CARD']._serialized_start=2888
+  _globals['_CARD']._serialized_end=2939
+  _globals['_CATALOGSERVICE']._serialized_start=2942
+  _globals['_CATALOGSERVICE']._serialized_end=3464
 # @@protoc_insertion_point(module_scope)

@@ -170,6 +170,9 @@ class Family(google.protobuf.message.Message):
     HELD_OUT_EXAMPLES_FIELD_NUMBER: builtins.int
     LICENCE_FIELD_NUMBER: builtins.int
     MODEL_BYTES_FIELD_NUMBER: builtins.int
+    BROWSE_ONLY_FIELD_NUMBER: builtins.int
+    PROVENANCE_FIELD_NUMBER: builtins.int
+    FACTORS_FIELD_NUMBER: builtins.int
     name: builtins.str
     title: builtins.str
     release: builtins.str
@@ -184,13 +187,21 @@ class Family(google.protobuf.message.Message):
     held_out_examples: builtins.int
     licence: builtins.str
     model_bytes: builtins.int
-    """Of all variants together."""
+    """Of all variants together, without the int8 twins."""
+    browse_only: builtins.bool
+    """Results only, or not certified equally accurate: no variant can be selected. The certificate may be absent."""
+    provenance: builtins.str
+    """Where imported results come from; empty for a family that was built from a recipe."""
     @property
     def release_time(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
     def task(self) -> global___Task: ...
     @property
     def certificate(self) -> global___Certificate: ...
+    @property
+    def factors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Factor]:
+        """What a crossed design varies; empty for any other."""
+
     def __init__(
         self,
         *,
@@ -209,11 +220,37 @@ class Family(google.protobuf.message.Message):
         held_out_examples: builtins.int = ...,
         licence: builtins.str = ...,
         model_bytes: builtins.int = ...,
+        browse_only: builtins.bool = ...,
+        provenance: builtins.str = ...,
+        factors: collections.abc.Iterable[global___Factor] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["certificate", b"certificate", "release_time", b"release_time", "task", b"task"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["certificate", b"certificate", "data_name", b"data_name", "held_out_examples", b"held_out_examples", "held_out_mean", b"held_out_mean", "held_out_sd", b"held_out_sd", "licence", b"licence", "model_bytes", b"model_bytes", "name", b"name", "release", b"release", "release_time", b"release_time", "suite", b"suite", "task", b"task", "title", b"title", "train_examples", b"train_examples", "variant_count", b"variant_count"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["browse_only", b"browse_only", "certificate", b"certificate", "data_name", b"data_name", "factors", b"factors", "held_out_examples", b"held_out_examples", "held_out_mean", b"held_out_mean", "held_out_sd", b"held_out_sd", "licence", b"licence", "model_bytes", b"model_bytes", "name", b"name", "provenance", b"provenance", "release", b"release", "release_time", b"release_time", "suite", b"suite", "task", b"task", "title", b"title", "train_examples", b"train_examples", "variant_count", b"variant_count"]) -> None: ...
 
 global___Family = Family
+
+@typing.final
+class Factor(google.protobuf.message.Message):
+    """A factor of a crossed design, such as the seed of the pretraining."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    LEVELS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    @property
+    def levels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Those that the variants have, sorted."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        levels: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["levels", b"levels", "name", b"name"]) -> None: ...
+
+global___Factor = Factor
 
 @typing.final
 class Variant(google.protobuf.message.Message):
@@ -237,6 +274,22 @@ class Variant(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class FactorsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     NAME_FIELD_NUMBER: builtins.int
     FAMILY_FIELD_NUMBER: builtins.int
     TAG_FIELD_NUMBER: builtins.int
@@ -246,18 +299,35 @@ class Variant(google.protobuf.message.Message):
     SEEDS_FIELD_NUMBER: builtins.int
     HELD_OUT_ACCURACY_FIELD_NUMBER: builtins.int
     DOWNLOAD_URL_FIELD_NUMBER: builtins.int
+    FACTORS_FIELD_NUMBER: builtins.int
+    INT8_SIZE_FIELD_NUMBER: builtins.int
+    INT8_SHA256_FIELD_NUMBER: builtins.int
+    INT8_DOWNLOAD_URL_FIELD_NUMBER: builtins.int
+    HAS_CARD_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"<family>/<tag>" """
     family: builtins.str
     tag: builtins.str
     release: builtins.str
     model_size: builtins.int
+    """0 and empty in a browse-only family that holds no models."""
     model_sha256: builtins.str
     held_out_accuracy: builtins.float
     download_url: builtins.str
     """Set where GetVariantRequest asked for it and the store can sign one."""
+    int8_size: builtins.int
+    """The quantised twin, another model with results of its own; 0 and empty where there is none."""
+    int8_sha256: builtins.str
+    int8_download_url: builtins.str
+    """As download_url, of the quantised twin."""
+    has_card: builtins.bool
+    """Whether GetCard has a card of this variant."""
     @property
     def seeds(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]: ...
+    @property
+    def factors(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Level of each factor of a crossed design."""
+
     def __init__(
         self,
         *,
@@ -270,8 +340,13 @@ class Variant(google.protobuf.message.Message):
         seeds: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
         held_out_accuracy: builtins.float = ...,
         download_url: builtins.str = ...,
+        factors: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        int8_size: builtins.int = ...,
+        int8_sha256: builtins.str = ...,
+        int8_download_url: builtins.str = ...,
+        has_card: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["download_url", b"download_url", "family", b"family", "held_out_accuracy", b"held_out_accuracy", "model_sha256", b"model_sha256", "model_size", b"model_size", "name", b"name", "release", b"release", "seeds", b"seeds", "tag", b"tag"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["download_url", b"download_url", "factors", b"factors", "family", b"family", "has_card", b"has_card", "held_out_accuracy", b"held_out_accuracy", "int8_download_url", b"int8_download_url", "int8_sha256", b"int8_sha256", "int8_size", b"int8_size", "model_sha256", b"model_sha256", "model_size", b"model_size", "name", b"name", "release", b"release", "seeds", b"seeds", "tag", b"tag"]) -> None: ...
 
 global___Variant = Variant
 
@@ -436,11 +511,13 @@ class ConditionSummary(google.protobuf.message.Message):
     SPEARMAN_FIELD_NUMBER: builtins.int
     SPEARMAN_LOW_FIELD_NUMBER: builtins.int
     SPEARMAN_HIGH_FIELD_NUMBER: builtins.int
+    MEASURED_FIELD_NUMBER: builtins.int
     condition: builtins.str
     kind: builtins.str
     severity: builtins.int
     """0 where the condition has no severities."""
     n_examples: builtins.int
+    """0 where imported results do not say."""
     mean: builtins.float
     sd: builtins.float
     min: builtins.float
@@ -453,6 +530,8 @@ class ConditionSummary(google.protobuf.message.Message):
     """Spearman correlation over variants with in-distribution accuracy, and its 95 % interval."""
     spearman_low: builtins.float
     spearman_high: builtins.float
+    measured: builtins.int
+    """Variants that were measured on it."""
     def __init__(
         self,
         *,
@@ -470,8 +549,9 @@ class ConditionSummary(google.protobuf.message.Message):
         spearman: builtins.float = ...,
         spearman_low: builtins.float = ...,
         spearman_high: builtins.float = ...,
+        measured: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["best_variant", b"best_variant", "condition", b"condition", "kind", b"kind", "max", b"max", "mean", b"mean", "min", b"min", "n_examples", b"n_examples", "sd", b"sd", "sd_ratio", b"sd_ratio", "severity", b"severity", "spearman", b"spearman", "spearman_high", b"spearman_high", "spearman_low", b"spearman_low", "worst_variant", b"worst_variant"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best_variant", b"best_variant", "condition", b"condition", "kind", b"kind", "max", b"max", "mean", b"mean", "measured", b"measured", "min", b"min", "n_examples", b"n_examples", "sd", b"sd", "sd_ratio", b"sd_ratio", "severity", b"severity", "spearman", b"spearman", "spearman_high", b"spearman_high", "spearman_low", b"spearman_low", "worst_variant", b"worst_variant"]) -> None: ...
 
 global___ConditionSummary = ConditionSummary
 
@@ -487,6 +567,13 @@ class Profile(google.protobuf.message.Message):
     TAGS_FIELD_NUMBER: builtins.int
     CONDITIONS_FIELD_NUMBER: builtins.int
     ACCURACY_FIELD_NUMBER: builtins.int
+    LOG_LOSS_FIELD_NUMBER: builtins.int
+    ECE_FIELD_NUMBER: builtins.int
+    BRIER_FIELD_NUMBER: builtins.int
+    TOP5_FIELD_NUMBER: builtins.int
+    WORST_CLASS_FIELD_NUMBER: builtins.int
+    INT8_TAGS_FIELD_NUMBER: builtins.int
+    INT8_ACCURACY_FIELD_NUMBER: builtins.int
     family: builtins.str
     release: builtins.str
     suite: builtins.str
@@ -496,7 +583,35 @@ class Profile(google.protobuf.message.Message):
     def conditions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ConditionSummary]: ...
     @property
     def accuracy(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Row by row: accuracy[tag i, condition j] at i * len(conditions) + j."""
+        """Row by row: accuracy[tag i, condition j] at i * len(conditions) + j. NaN where it was not measured."""
+
+    @property
+    def log_loss(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """As accuracy; empty where no cell was measured.
+        Mean of -ln(probability of the true class), in nats.
+        """
+
+    @property
+    def ece(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Expected calibration error."""
+
+    @property
+    def brier(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]: ...
+    @property
+    def top5(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Share of the examples whose class is among the five most probable."""
+
+    @property
+    def worst_class(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Accuracy of the class that is predicted worst."""
+
+    @property
+    def int8_tags(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Variants whose quantised twin has a profile of its own. It does not count in the summaries."""
+
+    @property
+    def int8_accuracy(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Row by row, of int8_tags."""
 
     def __init__(
         self,
@@ -507,8 +622,15 @@ class Profile(google.protobuf.message.Message):
         tags: collections.abc.Iterable[builtins.str] | None = ...,
         conditions: collections.abc.Iterable[global___ConditionSummary] | None = ...,
         accuracy: collections.abc.Iterable[builtins.float] | None = ...,
+        log_loss: collections.abc.Iterable[builtins.float] | None = ...,
+        ece: collections.abc.Iterable[builtins.float] | None = ...,
+        brier: collections.abc.Iterable[builtins.float] | None = ...,
+        top5: collections.abc.Iterable[builtins.float] | None = ...,
+        worst_class: collections.abc.Iterable[builtins.float] | None = ...,
+        int8_tags: collections.abc.Iterable[builtins.str] | None = ...,
+        int8_accuracy: collections.abc.Iterable[builtins.float] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "conditions", b"conditions", "family", b"family", "release", b"release", "suite", b"suite", "tags", b"tags"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "brier", b"brier", "conditions", b"conditions", "ece", b"ece", "family", b"family", "int8_accuracy", b"int8_accuracy", "int8_tags", b"int8_tags", "log_loss", b"log_loss", "release", b"release", "suite", b"suite", "tags", b"tags", "top5", b"top5", "worst_class", b"worst_class"]) -> None: ...
 
 global___Profile = Profile
 
@@ -518,17 +640,21 @@ class DownloadModelRequest(google.protobuf.message.Message):
 
     VARIANT_FIELD_NUMBER: builtins.int
     OFFSET_FIELD_NUMBER: builtins.int
+    INT8_FIELD_NUMBER: builtins.int
     variant: builtins.str
     """As in GetVariantRequest."""
     offset: builtins.int
     """First byte to send, to resume."""
+    int8: builtins.bool
+    """The quantised twin, not the variant itself."""
     def __init__(
         self,
         *,
         variant: builtins.str = ...,
         offset: builtins.int = ...,
+        int8: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["offset", b"offset", "variant", b"variant"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["int8", b"int8", "offset", b"offset", "variant", b"variant"]) -> None: ...
 
 global___DownloadModelRequest = DownloadModelRequest
 
@@ -573,3 +699,42 @@ class DownloadModelResponse(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["header", "chunk"] | None: ...
 
 global___DownloadModelResponse = DownloadModelResponse
+
+@typing.final
+class GetCardRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """A family, as in GetFamilyRequest, or a variant, as in GetVariantRequest."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+global___GetCardRequest = GetCardRequest
+
+@typing.final
+class Card(google.protobuf.message.Message):
+    """A model card: Markdown with a YAML head."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    RELEASE_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    release: builtins.str
+    text: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        release: builtins.str = ...,
+        text: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name", "release", b"release", "text", b"text"]) -> None: ...
+
+global___Card = Card

@@ -65,6 +65,11 @@ class CatalogServiceStub(object):
                 request_serializer=seedzoo__protos_dot_v1_dot_catalog__pb2.DownloadModelRequest.SerializeToString,
                 response_deserializer=seedzoo__protos_dot_v1_dot_catalog__pb2.DownloadModelResponse.FromString,
                 _registered_method=True)
+        self.GetCard = channel.unary_unary(
+                '/seedzoo.v1.CatalogService/GetCard',
+                request_serializer=seedzoo__protos_dot_v1_dot_catalog__pb2.GetCardRequest.SerializeToString,
+                response_deserializer=seedzoo__protos_dot_v1_dot_catalog__pb2.Card.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer(object):
@@ -113,6 +118,13 @@ class CatalogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCard(self, request, context):
+        """The model card of a family or of a variant; NOT_FOUND where the release has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.DownloadModel,
                     request_deserializer=seedzoo__protos_dot_v1_dot_catalog__pb2.DownloadModelRequest.FromString,
                     response_serializer=seedzoo__protos_dot_v1_dot_catalog__pb2.DownloadModelResponse.SerializeToString,
+            ),
+            'GetCard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCard,
+                    request_deserializer=seedzoo__protos_dot_v1_dot_catalog__pb2.GetCardRequest.FromString,
+                    response_serializer=seedzoo__protos_dot_v1_dot_catalog__pb2.Card.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class CatalogService(object):
             '/seedzoo.v1.CatalogService/DownloadModel',
             seedzoo__protos_dot_v1_dot_catalog__pb2.DownloadModelRequest.SerializeToString,
             seedzoo__protos_dot_v1_dot_catalog__pb2.DownloadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/seedzoo.v1.CatalogService/GetCard',
+            seedzoo__protos_dot_v1_dot_catalog__pb2.GetCardRequest.SerializeToString,
+            seedzoo__protos_dot_v1_dot_catalog__pb2.Card.FromString,
             options,
             channel_credentials,
             insecure,

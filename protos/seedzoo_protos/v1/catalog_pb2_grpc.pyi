@@ -57,6 +57,12 @@ class CatalogServiceStub:
     ]
     """The ONNX file: first a header, then chunks of at most 1 MiB from the asked offset on."""
 
+    GetCard: grpc.UnaryUnaryMultiCallable[
+        seedzoo_protos.v1.catalog_pb2.GetCardRequest,
+        seedzoo_protos.v1.catalog_pb2.Card,
+    ]
+    """The model card of a family or of a variant; NOT_FOUND where the release has none."""
+
 class CatalogServiceAsyncStub:
     """Browse published families and download their models."""
 
@@ -95,6 +101,12 @@ class CatalogServiceAsyncStub:
         seedzoo_protos.v1.catalog_pb2.DownloadModelResponse,
     ]
     """The ONNX file: first a header, then chunks of at most 1 MiB from the asked offset on."""
+
+    GetCard: grpc.aio.UnaryUnaryMultiCallable[
+        seedzoo_protos.v1.catalog_pb2.GetCardRequest,
+        seedzoo_protos.v1.catalog_pb2.Card,
+    ]
+    """The model card of a family or of a variant; NOT_FOUND where the release has none."""
 
 class CatalogServiceServicer(metaclass=abc.ABCMeta):
     """Browse published families and download their models."""
@@ -146,5 +158,13 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[seedzoo_protos.v1.catalog_pb2.DownloadModelResponse], collections.abc.AsyncIterator[seedzoo_protos.v1.catalog_pb2.DownloadModelResponse]]:
         """The ONNX file: first a header, then chunks of at most 1 MiB from the asked offset on."""
+
+    @abc.abstractmethod
+    def GetCard(
+        self,
+        request: seedzoo_protos.v1.catalog_pb2.GetCardRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[seedzoo_protos.v1.catalog_pb2.Card, collections.abc.Awaitable[seedzoo_protos.v1.catalog_pb2.Card]]:
+        """The model card of a family or of a variant; NOT_FOUND where the release has none."""
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -157,7 +157,7 @@ def test_unlabelled_images_fit_every_family(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
     def family(name: str) -> object:
-        return SimpleNamespace(name=name, task=SimpleNamespace(classes=CLASSES))
+        return SimpleNamespace(name=name, task=SimpleNamespace(classes=CLASSES), browse_only=False)
 
     put(tmp_path / "a.png")
     scan = scan_data(tmp_path)

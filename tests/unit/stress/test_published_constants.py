@@ -38,6 +38,7 @@ def test_suites():
     assert suite_names() == (
         "small-images",
         *(f"{table}{suffix}" for table in SECTIONS for suffix in ("", "-extra")),
+        "mnist-c-shapes",
     )
     for table in SECTIONS:
         names = [one.name for one in suite(table)]

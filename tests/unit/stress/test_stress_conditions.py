@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from seedzoo.errors import DataError
 from seedzoo.stress import Condition, Draws, Kind, conditions, get_condition
 from seedzoo.stress.corruptions.imagenet_c import PUBLISHED_KINDS
+from seedzoo.stress.corruptions.mnist_c import SHAPE_KINDS
 
 # The published corruptions have tests of their own, in test_published_*.py.
-PUBLISHED = {kind.name for kind in PUBLISHED_KINDS}
+PUBLISHED = {kind.name for kind in (*PUBLISHED_KINDS, *SHAPE_KINDS)}
 ALL = tuple(one for one in conditions() if one.kind not in PUBLISHED)
 each = pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,21 @@ from hypothesis import strategies as st
 from tests.support import example_files
 
 from seedzoo.catalog.bundle import PROFILE_FILE, SIGNATURES_FILE, Bundle, open_bundle
-from seedzoo.errors import Cancelled, DataError
+from seedzoo.errors import DataError
 from seedzoo.inference.decode import decode_image
-from seedzoo.inference.evaluate import Evaluator, softmax
+from seedzoo.inference.evaluate import softmax
 from seedzoo.inference.session import Model
+from seedzoo.inference.sources import ArrayImages
 from seedzoo.selection.prior import fit_prior, rank_unlabeled
 from seedzoo.selection.signatures import signature
 from seedzoo.starter import starter_bundle
 from seedzoo.stress import get_condition, read_profile, spearman
-from seedzoo.stress.profile import evaluate_condition, measure_profile
+from seedzoo.stress.evaluation_set import EvaluationSet
+from seedzoo.stress.measure import VariantModel, measure
 from seedzoo.stress.signature_table import (
     SIGNATURE_METHOD,
     SignatureTable,
+    of_variants,
     read_signature_table,
     signature_examples,
     signature_table_bytes,
@@ -137,12 +139,6 @@ def raw_models(starter: Bundle) -> list[bytes]:
     return [(starter.folder / variant.model.path).read_bytes() for variant in starter.family.variants[:3]]
 
 
-@pytest.fixture
-def evaluator(raw_models: list[bytes]) -> Iterator[Evaluator]:
-    with Evaluator([lambda raw=raw: Model(raw, name="m") for raw in raw_models], threads=2) as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def data(starter: Bundle) -> tuple[np.ndarray, np.ndarray]:
     """All example images, many times over, so that they are several blocks and more than a subset."""
@@ -154,18 +150,19 @@ def data(starter: Bundle) -> tuple[np.ndarray, np.ndarray]:
     return np.tile(images, (times, 1, 1, 1))[:2300], np.tile(labels, times)[:2300]
 
 
-def measured(evaluator: Evaluator, data: tuple[np.ndarray, np.ndarray], folder: Path, **more: object):
-    return measure_profile(
-        evaluator, tags=["a", "b", "c"], models_key="abc", conditions=CONDITIONS,
-        images=data[0], labels=data[1], folder=folder, **more,
-    )  # fmt: skip
-
-
 def test_signatures_are_those_of_plain_sessions(
-    evaluator: Evaluator, raw_models: list[bytes], data: tuple[np.ndarray, np.ndarray], tmp_path: Path
+    raw_models: list[bytes], data: tuple[np.ndarray, np.ndarray], tmp_path: Path
 ) -> None:
     images, labels = data
-    rows, table = measured(evaluator, data, tmp_path)
+    variants = [
+        VariantModel(tag=tag, sha256=tag, load=lambda raw=raw: Model(raw, name="m"))
+        for tag, raw in zip("abc", raw_models, strict=True)
+    ]
+    id_set = EvaluationSet(name="id", kind="id", images=ArrayImages(images, labels))
+    table = measure(
+        variants, classes=10, sets=[id_set], conditions=CONDITIONS, folder=tmp_path, threads=2
+    ).signatures  # fmt: skip
+    assert table is not None
     assert (table.variants, table.conditions) == (("a", "b", "c"), ("id", "pixelate-3"))
     assert (table.n, table.method) == (2000, SIGNATURE_METHOD)
     assert "epsilon 0.02" in table.method
@@ -177,32 +174,13 @@ def test_signatures_are_those_of_plain_sessions(
             expected = signature(softmax(Model(raw, name="m").logits(changed[subset])), shares)
             # In another block an image's float32 logits may differ in the last bit.
             assert table.signatures[row, column] == pytest.approx([expected.cot, expected.nuclear], abs=1e-5)
-        correct, losses = evaluate_condition(evaluator, condition, images, labels)
-        found = [each for each in rows if each.condition == condition.name]
-        assert [each.variant for each in found] == ["a", "b", "c"]
-        assert [each.correct for each in found] == correct.sum(axis=0).tolist()
-        assert [each.log_loss for each in found] == losses.mean(axis=0).tolist()
 
 
-def test_stopped_measurement_goes_on_and_gives_the_same(
-    evaluator: Evaluator, data: tuple[np.ndarray, np.ndarray], tmp_path: Path
-) -> None:
-    few = data[0][:200], data[1][:200]
-    rows, table = measured(evaluator, few, tmp_path / "whole")
-    answers = iter([False, True])
-    with pytest.raises(Cancelled):
-        measured(evaluator, few, tmp_path / "stopped", should_stop=lambda: next(answers))
-    first = tmp_path / "stopped" / "id.json"
-    before = first.stat().st_mtime_ns
-    again, resumed = measured(evaluator, few, tmp_path / "stopped")
-    assert first.stat().st_mtime_ns == before
-    assert again == rows
-    assert same(resumed, table)
-    # What an older version kept has no signatures: it is measured again.
-    first.write_text('{"key":"x","n":200,"correct":[1,2,3],"log_loss":[0.1,0.2,0.3]}')
-    again, resumed = measured(evaluator, few, tmp_path / "stopped")
-    assert again == rows
-    assert same(resumed, table)
+def test_rows_of_some_variants() -> None:
+    cut = of_variants(TABLE, ["s007"])
+    assert cut.variants == ("s007",)
+    assert np.array_equal(cut.cot, TABLE.cot[1:])
+    assert np.array_equal(of_variants(TABLE, ["s007", "s000"]).nuclear, TABLE.nuclear[::-1])
 
 
 def test_starter_signatures_foretell_which_variant_does_well(starter: Bundle) -> None:

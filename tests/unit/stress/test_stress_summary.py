@@ -87,7 +87,8 @@ def test_another_reference():
         ({"accuracies": ACCURACIES.T}, "do not fit"),
         ({"accuracies": np.empty((0, 3)), "variants": ()}, "do not fit"),
         ({"accuracies": ACCURACIES * 100}, "between 0 and 1"),
-        ({"accuracies": ACCURACIES * math.nan}, "between 0 and 1"),
+        ({"accuracies": ACCURACIES - 1}, "between 0 and 1"),
+        ({"accuracies": np.where([True, False, True], ACCURACIES, math.nan)}, "measured under 'a'"),
         ({"n": (1, 1)}, "number of examples"),
         ({"n": (1, 1, 0)}, "number of examples"),
         ({"reference": "ood"}, "'ood'"),
@@ -108,3 +109,16 @@ def test_wrong_input(change, text):
 def test_wrong_rows(x, y):
     with pytest.raises(DataError, match="two rows"):
         spearman(x, y)
+
+
+def test_cells_that_were_not_measured():
+    holes = ACCURACIES.copy()
+    holes[0, 1] = holes[4, 0] = math.nan
+    base, blur, _ = summarise(holes, variants=VARIANTS, conditions=("id", "blur-1", "flat"), n=(None, 500, 10))
+    assert (base.n, base.measured, blur.n, blur.measured) == (None, 4, 500, 4)
+    assert (blur.low_variant, blur.high_variant) == ("s2", "s4")
+    assert blur.mean == pytest.approx((0.7 + 0.4 + 0.6 + 0.8) / 4)
+    # Under both: s1, s2, s3 with .91 .92 .89 and .7 .4 .6: variances 7/3e4 and 7/300, ranks 2 3 1 and 3 1 2.
+    assert blur.sd_ratio == pytest.approx(10)
+    assert blur.correlation.rho == pytest.approx(-0.5)
+    assert blur.correlation.count == 3

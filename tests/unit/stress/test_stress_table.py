@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,10 +17,12 @@ from seedzoo.stress import (
     get_condition,
     profile_bytes,
     profile_row,
+    published_row,
     read_profile,
     write_profile,
 )
 
+FIRST_VERSION = Path(__file__).resolve().parents[2] / "data" / "frozen" / "profile.v1.parquet"
 LABELS = {"suite": "small-images", "dataset": "fashion-mnist test", "version": "0.1.0"}
 
 
@@ -72,6 +75,44 @@ def test_pyarrow_opens_it():
     assert table.schema.equals(PROFILE_SCHEMA)
     assert table.schema.metadata[b"seedzoo.suite"] == b"small-images"
     assert table["severity"].to_pylist()[:3] == [None, 3, None]
+
+
+def test_all_metrics_and_published_rows_come_back():
+    rows = [
+        dataclasses.replace(_rows()[0], top5=0.9, brier=0.3, ece=0.02, class_n=(120, 80, 0), class_correct=(90, 60, 0)),
+        published_row(variant="resnet50", condition="natural/imagenet-v2", kind="natural", accuracy=0.63),
+        published_row(variant="resnet50", condition="id", kind="id", accuracy=0.76, n=50_000),
+    ]
+    back = read_profile(profile_bytes(rows, **LABELS)).rows
+    assert back == tuple(rows)
+    assert back[0].worst_class == 0.75
+    assert (back[1].n, back[1].accuracy_low, back[1].worst_class) == (None, None, None)
+    assert back[2].accuracy_low < 0.76 < back[2].accuracy_high
+    with pytest.raises(DataError, match="impossible"):
+        published_row(variant="resnet50", condition="id", kind="id", accuracy=76.1)
+
+
+def test_sums_of_squares_travel_with_it_and_are_signed():
+    squares = {"id": 12345, "pixelate-3": 2**40}
+    content = profile_bytes(_rows(), **LABELS, sum_squares=squares)
+    assert read_profile(content).sum_squares == squares
+    assert read_profile(profile_bytes(_rows(), **LABELS)).sum_squares == {}
+    table = pq.read_table(io.BytesIO(content))
+    for text in (b'{"id":1}', None):
+        metadata = {**table.schema.metadata, b"seedzoo.sum_squares": text}
+        edited = table.replace_schema_metadata({key: value for key, value in metadata.items() if value is not None})
+        with pytest.raises(IntegrityError, match="differ from what was written"):
+            read_profile(_stored(edited))
+
+
+def test_the_first_version_is_still_read():
+    assert "top5" not in pq.read_table(FIRST_VERSION).column_names
+    rows = read_profile(FIRST_VERSION).rows
+    assert [(row.variant, row.condition, row.correct) for row in rows][:2] == [
+        ("s000", "id", 150),
+        ("s000", "pixelate-3", 151),
+    ]
+    assert {row.top5 for row in rows} == {None}
 
 
 def test_log_loss_that_is_no_number():
@@ -138,7 +179,10 @@ def test_other_tables():
     [
         ({"n": 2**31}, "does not fit"),
         ({"variant": None}, "variant is missing"),
-        ({"n": None}, "n is missing"),
+        ({"n": None}, "impossible"),
+        ({"class_n": (3, 4)}, "impossible"),
+        ({"class_n": (3, 4), "class_correct": (3, 5)}, "impossible"),
+        ({"class_n": (3, 4), "class_correct": (3,)}, "impossible"),
         ({"severity": 300}, "does not fit"),
         ({"accuracy": 0.2}, "impossible"),
         ({"accuracy_low": 0.9}, "impossible"),

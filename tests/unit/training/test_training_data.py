@@ -1,9 +1,10 @@
-"""Training data: idx files, the reserved part, checksums and downloads."""
+"""Training data in idx files: the reserved part, checksums, downloads, and keys that mean nothing to a source."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import http.server
 import struct
 import threading
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from seedzoo.errors import DataError, IntegrityError, RecipeError
-from seedzoo.training import data as data_module
+from seedzoo.training.data import idx as idx_module
 from seedzoo.training.data import load_data, read_idx
 from seedzoo.training.recipe import DataSection
 
@@ -47,13 +48,15 @@ def test_any_bytes_parse_or_are_a_data_error(raw: bytes) -> None:
 
 def test_reserved_examples_are_in_no_other_part() -> None:
     data = load_data(SECTION)
-    assert data.train_images.shape == (1500, 28, 28, 1)
-    assert len(data.test_labels) == 500
-    assert len(data.reserved_labels) == 100
+    assert data.train.read(range(1500)).shape == (1500, 28, 28, 1)
+    assert len(data.test.labels) == 500
+    assert len(data.reserved.labels) == 100
     whole = load_data(replace(SECTION, reserve_test=0))
-    assert np.array_equal(np.concatenate([data.test_images, data.reserved_images]), whole.test_images)
+    assert np.array_equal(
+        np.concatenate([data.test.read(range(500)), data.reserved.read(range(100))]), whole.test.read(range(600))
+    )
     assert data.classes[0] == "t-shirt"
-    assert len(load_data(replace(SECTION, train_limit=10)).train_labels) == 10
+    assert len(load_data(replace(SECTION, train_limit=10)).train.labels) == 10
 
 
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
@@ -71,6 +74,44 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes((SUBSET / "t10k-labels-idx1-ubyte.gz").read_bytes()[:50])
     with pytest.raises(DataError, match="cannot read"):
         load_data(DataSection(source="idx", path=str(tmp_path)))
+
+
+def written(folder: Path, images: np.ndarray, labels: np.ndarray, *, kind: str = "idx4") -> DataSection:
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-{kind}-ubyte").write_bytes(idx(images))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
+    return DataSection(source="idx", path=str(folder))
+
+
+@pytest.mark.parametrize("kind", ["idx3", "idx4"])
+def test_colour_images_are_taken_by_either_name(tmp_path: Path, kind: str) -> None:
+    images = np.arange(2 * 8 * 9 * 3, dtype=np.uint8).reshape(2, 8, 9, 3)
+    data = load_data(written(tmp_path, images, np.array([0, 11], dtype=np.uint8), kind=kind))
+    assert np.array_equal(data.test.read([0, 1]), images)
+    assert (data.preprocessing.height, data.preprocessing.width, data.preprocessing.channels) == (8, 9, 3)
+    assert data.classes[11] == "class-11"
+    assert data.origin.files[0].path == f"train-images-{kind}-ubyte"
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 2), (2, 8), (3, 8, 8), (0, 8, 8), (2, 0, 8)])
+def test_images_of_another_form_are_an_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    section = written(tmp_path, np.zeros(shape, dtype=np.uint8), np.zeros(2, dtype=np.uint8))
+    with pytest.raises(DataError, match="do not belong together"):
+        load_data(section)
+
+
+def test_both_parts_have_images_of_one_size(tmp_path: Path) -> None:
+    section = written(tmp_path, np.zeros((2, 8, 8), dtype=np.uint8), np.zeros(2, dtype=np.uint8))
+    (tmp_path / "t10k-images-idx4-ubyte").write_bytes(idx(np.zeros((2, 9, 8), dtype=np.uint8)))
+    with pytest.raises(DataError, match="of the test set"):
+        load_data(section)
+
+
+@pytest.mark.parametrize(("source", "key"), [("idx", "test_share"), ("digits", "height"), ("image-folder", "slices")])
+def test_a_key_that_means_nothing_to_the_source_is_refused(source: str, key: str) -> None:
+    value = {"test_share": 0.2, "height": 8, "slices": ("camera",)}[key]
+    with pytest.raises(RecipeError, match=f"data.{key} means nothing to the source {source}"):
+        load_data(replace(DataSection(source=source), **{key: value}))
 
 
 def test_download_is_checked_and_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,21 +132,19 @@ def test_download_is_checked_and_kept_whole_or_not_at_all(tmp_path: Path, monkey
     thread.start()
     try:
         monkeypatch.setenv("SEEDZOO_FASHION_MNIST_URL", f"http://127.0.0.1:{server.server_port}/")
-        monkeypatch.setattr(data_module, "_DEBIAN", tmp_path / "no-debian")
-        monkeypatch.setattr(data_module.platformdirs, "user_cache_path", lambda _: cache)
+        monkeypatch.setattr(idx_module, "_DEBIAN", tmp_path / "no-debian")
+        monkeypatch.setattr(idx_module.platformdirs, "user_cache_path", lambda _: cache)
         with pytest.raises(IntegrityError, match="is not Fashion-MNIST"):
             load_data(DataSection(source="fashion-mnist"))
-        assert not list((cache / "fashion-mnist").iterdir())
-        import hashlib
-
+        assert not list(cache.glob("fashion-mnist/*"))
         sums = {
             path.name[:-3]: hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
             for path in SUBSET.glob("*.gz")
         }
-        monkeypatch.setattr(data_module, "_FILES", {name: sums[name] for name in data_module._FILES})
-        assert len(load_data(DataSection(source="fashion-mnist")).train_labels) == 1500
+        monkeypatch.setattr(idx_module, "_FILES", {name: sums[name] for name in idx_module._FILES})
+        assert len(load_data(DataSection(source="fashion-mnist")).train.labels) == 1500
         server.shutdown()
-        assert len(load_data(DataSection(source="fashion-mnist")).train_labels) == 1500  # from the cache
+        assert len(load_data(DataSection(source="fashion-mnist")).train.labels) == 1500  # from the cache
         (cache / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz").unlink()
         server.server_close()
         with pytest.raises(DataError, match="cannot download") as caught:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import difflib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from seedzoo.catalog.bundle import FAMILY_FILE, PROFILE_FILE, SIGNATURES_FILE, check_family
+from seedzoo.catalog.bundle import (
+    FAMILY_CARD,
+    FAMILY_FILE,
+    PROFILE_FILE,
+    SIGNATURES_FILE,
+    card_path,
+    check_family,
+    model_files,
+)
+from seedzoo.catalog.certificate import check_certificate
 from seedzoo.catalog.codec import decode_json
 from seedzoo.catalog.integrity import get_verified, stream_verified
 from seedzoo.catalog.names import FamilyRef, VariantRef
+from seedzoo.catalog.recent import Recent
+from seedzoo.catalog.selectable import model_of, require_selectable
 from seedzoo.catalog.store import ObjectStore
+from seedzoo.catalog.twins import own_profile, twin_profile
 from seedzoo.errors import DataError, IntegrityError, NotFound
 from seedzoo.records import Family, FileEntry, Release, Variant
 from seedzoo.stress.signature_table import SignatureTable, read_signature_table
+from seedzoo.stress.table import ProfileTable, read_profile
 
 __all__ = ["Alias", "Catalog", "alias_key", "release_key", "release_prefix"]
+
+_FAMILIES = 2048
+"""Manifests kept parsed: some 100 kB each at 50 variants."""
+_PROFILES = 32
+"""Profiles kept parsed; a large one (50 variants under 100 conditions) takes some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +67,10 @@ class Catalog:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._lock = threading.Lock()
-        self._families: dict[tuple[str, str], tuple[Family, Release]] = {}
+        self._families: Recent[tuple[str, str], tuple[Family, Release]] = Recent(_FAMILIES)
+        self._profiles: Recent[tuple[str, str], tuple[ProfileTable, ProfileTable]] = Recent(_PROFILES)
+        self._certified: Recent[tuple[str, str], str] = Recent(_FAMILIES)
+        """Releases whose certificate was recomputed, and what was wrong with it; empty where it holds."""
 
     def family_names(self) -> list[str]:
         """Families with a committed release under the default alias, sorted."""
@@ -104,9 +123,9 @@ class Catalog:
             IntegrityError: The manifest is damaged or breaks a rule of publishing.
         """
         release_id = self._release_id(ref)
-        cached = self._families.get((ref.family, release_id))
-        if cached is not None:
-            return cached
+        return self._families.get((ref.family, release_id), lambda: self._read_family(ref, release_id))
+
+    def _read_family(self, ref: FamilyRef, release_id: str) -> tuple[Family, Release]:
         release = self._read_release(ref, release_id)
         family = decode_json(self._file(release, FAMILY_FILE), Family, where=f"{FAMILY_FILE} of {release.family}")
         try:
@@ -114,15 +133,54 @@ class Catalog:
         except DataError as error:
             raise IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.") from error
         listed = {entry.path: entry for entry in release.files}
-        for variant in family.variants:
-            if listed.get(variant.model.path) != variant.model:
+        for entry in model_files(family):
+            if listed.get(entry.path) != entry:
                 raise IntegrityError(
-                    f"release {release.id} of {family.name} lists another model for {variant.tag} than its manifest",
+                    f"release {release.id} of {family.name} lists another {entry.path} than its manifest",
                     hint="Publish the family again.",
                 )
-        with self._lock:  # only what was found whole is remembered
-            self._families[(ref.family, release_id)] = (family, release)
         return family, release
+
+    def selectable(self, ref: FamilyRef) -> tuple[Family, Release]:
+        """A family that variants may be chosen from: all models at hand, and a certificate that holds.
+
+        The certificate of a release is recomputed once.
+
+        Raises:
+            NotFound: No such family, alias or release.
+            RequestError: It is for browsing only (FAMILY_BROWSE_ONLY); says what can be selected from.
+            IntegrityError: The manifest is damaged, or the certificate does not hold (CERTIFICATE_INVALID).
+        """
+        family, release = self.family(ref)
+        if not family.selectable:
+            require_selectable(family, self.selectable_names())
+        key = (release.family, release.id)
+        if fault := self._certified.get(key, lambda: self._certificate_fault(family, release)):
+            raise IntegrityError(
+                f"release {release.id}: {fault}",
+                hint="Nothing is selected from it. Tell whoever runs the server: the family must be built again.",
+                reason="CERTIFICATE_INVALID",
+            )
+        return family, release
+
+    def _certificate_fault(self, family: Family, release: Release) -> str:
+        try:
+            check_certificate(family, self.profile(release))
+        except DataError as error:
+            return error.message
+        return ""
+
+    def selectable_names(self) -> list[str]:
+        """Families whose default release holds all models and a certificate, sorted; damaged ones are left out."""
+        found = []
+        for name in self.family_names():
+            try:
+                family, _ = self.family(FamilyRef(name))
+            except (NotFound, IntegrityError):
+                continue  # this only helps somebody who named another family
+            if family.selectable:
+                found.append(name)
+        return found
 
     def variant(self, ref: VariantRef) -> tuple[Variant, Family, Release]:
         """One variant with its family and release. Raises NotFound and IntegrityError."""
@@ -137,9 +195,44 @@ class Catalog:
             field="variant",
         )
 
+    def profile(self, release: Release) -> ProfileTable:
+        """The profile of the variants, without their quantised twins. Raises IntegrityError."""
+        return self.profiles(release)[0]
+
+    def profiles(self, release: Release) -> tuple[ProfileTable, ProfileTable]:
+        """The profile of the variants, and that of their quantised twins under the same tags. Raises IntegrityError."""
+
+        def read() -> tuple[ProfileTable, ProfileTable]:
+            table = read_profile(self.profile_bytes(release))
+            return own_profile(table), twin_profile(table)
+
+        return self._profiles.get((release.family, release.id), read)
+
     def profile_bytes(self, release: Release) -> bytes:
-        """The profile of a release as Parquet. Raises IntegrityError."""
+        """The profile of a release as Parquet, twins included. Raises IntegrityError."""
         return self._file(release, PROFILE_FILE)
+
+    def card(self, release: Release, tag: str | None = None) -> str:
+        """The model card of a variant, or of the family.
+
+        Raises:
+            NotFound: The release has none (CARD_MISSING).
+            IntegrityError: It is damaged.
+        """
+        path = FAMILY_CARD if tag is None else card_path(tag)
+        if not self.has_card(release, tag):
+            what = release.family if tag is None else f"{release.family}/{tag}"
+            raise NotFound(
+                f"there is no model card of {what}",
+                hint=f"zoo show {what} shows what is known.",
+                reason="CARD_MISSING",
+            )
+        return self._file(release, path).decode(errors="replace")
+
+    def has_card(self, release: Release, tag: str | None = None) -> bool:
+        """Whether a release has a model card of a variant, or of the family."""
+        path = FAMILY_CARD if tag is None else card_path(tag)
+        return any(entry.path == path for entry in release.files)
 
     def signatures(self, release: Release) -> SignatureTable | None:
         """The signatures measured with the profile; None where the release has none. Raises IntegrityError."""
@@ -151,12 +244,18 @@ class Catalog:
             raise IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.") from error
 
     def model(self, release: Release, variant: Variant) -> bytes:
-        """A variant's ONNX file. Raises IntegrityError."""
-        return self._file(release, variant.model.path)
+        """A variant's ONNX file. Raises IntegrityError, and RequestError where the family holds no models."""
+        return self._file(release, model_of(release.family, variant).path)
 
-    def model_stream(self, release: Release, variant: Variant, offset: int, chunk_size: int) -> Iterator[bytes]:
-        """A variant's ONNX file from ``offset`` on; the last chunk comes only after all of it was verified."""
-        entry = variant.model
+    def model_stream(self, release: Release, entry: FileEntry, offset: int, chunk_size: int) -> Iterator[bytes]:
+        """A model file from ``offset`` on; the last chunk comes only after all of it was verified.
+
+        Args:
+            release: Where it belongs.
+            entry: The file, as the manifest lists it.
+            offset: First byte.
+            chunk_size: Bytes at a time.
+        """
         try:
             yield from stream_verified(
                 self._store,
@@ -169,9 +268,9 @@ class Catalog:
         except NotFound as error:
             raise _lost(release, entry.path) from error
 
-    def model_url(self, release: Release, variant: Variant, expires_s: int) -> str | None:
-        """A presigned URL of a variant's ONNX file where the store can make one."""
-        return self._store.presign_get(self._key(release, variant.model), expires_s)
+    def model_url(self, release: Release, entry: FileEntry, expires_s: int) -> str | None:
+        """A presigned URL of a model file where the store can make one."""
+        return self._store.presign_get(self._key(release, entry), expires_s)
 
     def _key(self, release: Release, entry: FileEntry) -> str:
         return f"{release_prefix(release.family, release.id)}/{entry.path}"

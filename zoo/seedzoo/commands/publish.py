@@ -22,6 +22,10 @@ from seedzoo.starter import STARTER_FAMILY, starter_bundle
 def publish(bundle: Path | None, store: str, alias: str, starter: bool) -> None:
     """Publish the folder BUNDLE that `zoo build` made. Readers see all of the new release or nothing of it.
 
+    A certificate whose verdicts do not follow from its numbers is refused, and so is a model that uses other operators
+    than those of the ONNX standard or keeps data in other files. A bundle without certificate or without models is
+    published for browsing only: no variant of it can be selected.
+
     S3 credentials come from the usual places of boto3; the endpoint of another server than Amazon's from
     SEEDZOO_S3_ENDPOINT or ?endpoint= in the URL.
     """
@@ -39,8 +43,18 @@ def publish(bundle: Path | None, store: str, alias: str, starter: bool) -> None:
     said = "published" if new else "already published:"
     size = sum(entry.size for entry in release.files)
     console.result(
-        {"family": release.family, "release": release.id, "alias": alias, "new": new, "bytes": size},
+        {
+            "family": release.family,
+            "release": release.id,
+            "alias": alias,
+            "new": new,
+            "bytes": size,
+            "browse_only": not found.family.selectable,
+        },
         f"{said} {release.family}@{release.id} ({len(release.files)} files, {size / 1e6:.1f} MB), "
         f"alias {alias} means it now",
     )
+    if not found.family.selectable:
+        why = "no certificate" if found.family.certificate is None else "not all models"
+        console.note(f"{release.family} is for browsing only (it has {why}): no variant of it can be selected")
     console.hint(f"zoo serve --store {store}")

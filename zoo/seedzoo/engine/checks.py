@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from seedzoo.catalog.selectable import require_selectable
 from seedzoo.engine.examples import Examples
 from seedzoo.engine.settings import PROFILE, SelectionSettings, metric_of, parsed_requirements
 from seedzoo.errors import DataError, RequestError
@@ -27,9 +28,10 @@ def check_selection(
         conditions: Names of the conditions in the family's stress profile; asked for only where a requirement needs it.
 
     Raises:
-        RequestError: The settings cannot be used, or not with these examples.
+        RequestError: The settings cannot be used, or not with these examples; or the family is for browsing only.
         DataError: There are no examples, or labels outside the task.
     """
+    require_selectable(family)
     n_classes = len(family.task.classes)
     settings.check(n_classes)
     labels = examples.labels

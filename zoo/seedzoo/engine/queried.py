@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.catalog.selectable import model_of, require_selectable
 from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
 from seedzoo.engine.predictions import PredictionStore
@@ -78,9 +79,11 @@ def predict_all(
         should_stop: Asked before each block.
 
     Raises:
+        RequestError: The family is for browsing only.
         ItemsError: Some images cannot be decoded; names all of them by index.
         Cancelled: ``should_stop`` said so.
     """
+    require_selectable(family)
     started = time.perf_counter()
     rows = np.arange(len(examples.labels), dtype=np.int64)
     on_progress(ProgressUpdate(SelectionPhase.LOADING, examples_total=len(rows)))
@@ -159,6 +162,7 @@ def queried_report(
     audited = audit.size > 0 and not math.isnan(choice.accuracy.estimate)
     names = [f"{family.name}/{variant.tag}" for variant in family.variants]
     winner = family.variants[choice.best]
+    model = model_of(family.name, winner)
     accuracies = _accuracies(choice) if audited else [None] * len(names)
     relative = selector.relative
     by_estimate = np.lexsort((np.arange(len(names)), -np.round(relative, 12)))
@@ -169,8 +173,8 @@ def queried_report(
         family=family.name,
         release=release.id,
         recommended=names[choice.best],
-        model_sha256=winner.model.sha256,
-        model_size=winner.model.size,
+        model_sha256=model.sha256,
+        model_size=model.size,
         objective="accuracy",
         n_examples=len(examples),
         alpha=choice.alpha,
@@ -194,7 +198,7 @@ def queried_report(
             )
             for index in order
         ),
-        profile=winner_profile(winner.tag, profile),
+        profile=winner_profile(winner.tag, family, profile),
         class_counts=class_counts,
         warnings=(*_warnings(class_counts, examples, audit, audited=audited), *warnings),
         evaluations=int(predictions.size),

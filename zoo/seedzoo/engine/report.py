@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.catalog.selectable import model_of
 from seedzoo.engine.choosing import ENSEMBLE, Outcome
 from seedzoo.engine.evaluation import Conversions
 from seedzoo.engine.settings import SelectionSettings
@@ -121,6 +122,7 @@ def labelled_report(
     family, choice = around.family, outcome.choice
     names = around.names
     winner = family.variants[choice.best]
+    model = model_of(family.name, winner)
     means, lows, highs = outcome.accuracies
     value_lows, value_highs = choice.variant_intervals
     merit = choice.means if outcome.metric.higher_is_better else -choice.means
@@ -134,8 +136,8 @@ def labelled_report(
         family=family.name,
         release=around.release.id,
         recommended=names[choice.best],
-        model_sha256=winner.model.sha256,
-        model_size=winner.model.size,
+        model_sha256=model.sha256,
+        model_size=model.size,
         objective=around.settings.objective,
         n_examples=len(own),
         alpha=choice.alpha,
@@ -143,7 +145,7 @@ def labelled_report(
         accuracy=interval(outcome.accuracy),
         value=interval(choice.accuracy),
         candidates=tuple(names[index] for index in choice.candidates),
-        # Under requirements it is not calibrated (bench/coverage.py), so it is not said.
+        # Under requirements it is not calibrated (bench/promises.py), so it is not said.
         p_within=choice.p_within if required is None else None,
         detectable=choice.detectable,
         labels_to_separate=choice.labels_to_separate,
@@ -160,7 +162,7 @@ def labelled_report(
             )
             for index in ranking
         ),
-        profile=winner_profile(winner.tag, around.profile),
+        profile=winner_profile(winner.tag, family, around.profile),
         class_counts=class_counts,
         warnings=(*label_warnings(class_counts, len(own), around.copies), *around.image_warnings()),
         evaluations=around.evaluations,
@@ -274,13 +276,17 @@ def _baselines(around: Circumstances, outcome: Outcome) -> tuple[Baseline, ...]:
     )
 
 
-def winner_profile(tag: str, profile: ProfileTable) -> tuple[ConditionAccuracy, ...]:
-    """The stored stress profile of one variant beside its family."""
+def winner_profile(tag: str, family: Family, profile: ProfileTable) -> tuple[ConditionAccuracy, ...]:
+    """The stored stress profile of one variant beside its family, where it was measured."""
+    tags = {variant.tag for variant in family.variants}
     by_condition: dict[str, list[tuple[str, float]]] = {}
     for row in profile.rows:
-        by_condition.setdefault(row.condition, []).append((row.variant, row.accuracy))
+        if row.variant in tags:
+            by_condition.setdefault(row.condition, []).append((row.variant, row.accuracy))
     rows = []
     for condition, measured in by_condition.items():
+        if tag not in dict(measured):
+            continue
         values = np.array([accuracy for _, accuracy in measured])
         rows.append(
             ConditionAccuracy(

@@ -17,6 +17,7 @@ from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
 from seedzoo.engine.measured import Measure, Measured
 from seedzoo.engine.predictions import PredictionStore
+from seedzoo.engine.profile_counts import profile_counts
 from seedzoo.engine.race import FEWEST_TO_RACE, FIRST_BLOCK, race, race_pays, shuffled
 from seedzoo.engine.report import Circumstances, labelled_report
 from seedzoo.engine.settings import SelectionSettings, needed_slices
@@ -31,7 +32,7 @@ from seedzoo.engine.unlabelled import (
 from seedzoo.errors import RequestError
 from seedzoo.inference.evaluate import BlockScores
 from seedzoo.records import Evaluation, Family, ProgressUpdate, Release, SelectionPhase, SelectionReport, Variant
-from seedzoo.selection import ProfileCounts, estimated_proportions
+from seedzoo.selection import estimated_proportions
 from seedzoo.stress.signature_table import SignatureTable
 from seedzoo.stress.table import ProfileTable
 
@@ -74,12 +75,12 @@ def run_selection(
         should_stop: Asked before each block.
 
     Raises:
-        RequestError: The settings cannot be used.
+        RequestError: The settings cannot be used, or the family is for browsing only.
         DataError: There are no examples, labels outside the task, or no label and no signatures.
         ItemsError: Some images cannot be decoded; names all of them by index.
         Cancelled: ``should_stop`` said so.
     """
-    check_selection(settings, family, examples, lambda: profile.conditions)
+    check_selection(settings, family, examples, lambda: list(profile_counts(family, profile)))
     labels = examples.labels
     if signatures is None and not (labels >= 0).any():
         raise no_signatures(family)
@@ -265,7 +266,7 @@ class _Selection:
             groups=groups,
             slices={name: slices[name][rows] for name in needed_slices(self.settings)},
             slice_numbers=self.examples.slice_numbers(columns[0])[rows] if len(columns) == 1 else None,
-            profile=_profile_counts(self.family, self.profile),
+            profile=profile_counts(self.family, self.profile),
         )
         help_: Help | None = None
         shares: dict[str, float] = {}
@@ -348,16 +349,3 @@ class _Selection:
 
 def _pooled(blocks: Sequence[tuple[NDArray[np.int64], BlockScores]]) -> NDArray[np.float32]:
     return np.concatenate([scores.probabilities for _, scores in blocks])
-
-
-def _profile_counts(family: Family, profile: ProfileTable) -> dict[str, ProfileCounts]:
-    by_condition: dict[str, dict[str, tuple[int, int]]] = {}
-    for row in profile.rows:
-        by_condition.setdefault(row.condition, {})[row.variant] = (row.correct, row.n)
-    return {
-        name: ProfileCounts(
-            correct=[measured[variant.tag][0] for variant in family.variants],
-            n=measured[family.variants[0].tag][1],
-        )
-        for name, measured in by_condition.items()
-    }

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.catalog.selectable import model_of
 from seedzoo.engine.report import Circumstances, winner_profile
 from seedzoo.errors import DataError
 from seedzoo.records import Evidence, Family, SelectionReport, VariantScore
@@ -29,11 +30,13 @@ def pool_of(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def family_prior(family: Family, profile: ProfileTable, table: SignatureTable) -> Prior:
-    """What the family's stress profile teaches about outputs and accuracy, over all conditions measured."""
+    """What the family's stress profile teaches about outputs and accuracy, over the conditions measured of all."""
     accuracy = {(row.variant, row.condition): row.accuracy for row in profile.rows}
-    rows = [table.variants.index(variant.tag) for variant in family.variants]
-    accuracies = [[accuracy[variant.tag, name] for name in table.conditions] for variant in family.variants]
-    return fit_prior(accuracies, table.signatures[rows])
+    tags = [variant.tag for variant in family.variants]
+    rows = [table.variants.index(tag) for tag in tags]
+    columns = [column for column, name in enumerate(table.conditions) if all((tag, name) in accuracy for tag in tags)]
+    accuracies = [[accuracy[tag, table.conditions[column]] for column in columns] for tag in tags]
+    return fit_prior(accuracies, table.signatures[rows][:, columns])
 
 
 def signatures_of(probabilities: NDArray[np.float32], proportions: Sequence[float] | None) -> list[Signature]:
@@ -87,14 +90,15 @@ def unlabelled_report(
     ranking = np.lexsort((np.arange(held_out.size), -held_out, -np.round(expected, 12)))
     best = int(ranking[0])
     winner = family.variants[best]
+    model = model_of(family.name, winner)
     names = around.names
     shares = around.class_proportions
     return SelectionReport(
         family=family.name,
         release=around.release.id,
         recommended=names[best],
-        model_sha256=winner.model.sha256,
-        model_size=winner.model.size,
+        model_sha256=model.sha256,
+        model_size=model.size,
         objective=around.settings.objective,
         n_examples=0,
         alpha=around.settings.alpha,
@@ -119,7 +123,7 @@ def unlabelled_report(
             )
             for index in ranking
         ),
-        profile=winner_profile(winner.tag, around.profile),
+        profile=winner_profile(winner.tag, family, around.profile),
         class_counts=dict.fromkeys(family.task.classes, 0),
         warnings=(*mix_warning(predicted, shares, around.proportions_source), *around.image_warnings()),
         evaluations=around.evaluations,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from seedzoo.errors import DataError
 from seedzoo.records import Preprocessing
 
-__all__ = ["DEFAULT_MAX_PIXELS", "FORMATS", "DecodedImage", "decode_image"]
+__all__ = ["DEFAULT_MAX_PIXELS", "FORMATS", "DecodedImage", "decode_image", "decode_upright"]
+
+_T = TypeVar("_T")
 
 DEFAULT_MAX_PIXELS = 50_000_000
 """More than any camera's frame in common use; a decoded RGB image of it takes 150 MB."""
@@ -53,16 +57,34 @@ class DecodedImage:
     resized_from: tuple[int, int] | None
 
 
-def decode_image(raw: bytes, preprocessing: Preprocessing, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> DecodedImage:
+def decode_image(
+    raw: bytes, preprocessing: Preprocessing, *, max_pixels: int = DEFAULT_MAX_PIXELS, border: int = 0
+) -> DecodedImage:
     """Decode, turn upright as EXIF says, convert to the task's channels and resize.
 
     The first frame of an animation counts; transparency is dropped as ``Image.convert`` does; 16-bit grey is
-    scaled to 8 bit.
+    scaled to 8 bit; ``border`` pixels are cut off every side before resizing.
 
     Raises:
         DataError: Not an image of a known format, cut off, or of more than ``max_pixels`` pixels (refused before
             decoding).
     """
+    return _decoded(raw, max_pixels, border, lambda image, size: _prepared(image, size, preprocessing))
+
+
+def decode_upright(raw: bytes, *, channels: int, max_pixels: int = DEFAULT_MAX_PIXELS, border: int = 0) -> Image.Image:
+    """As :func:`decode_image`, but of the size that the file has: what random crops are taken from.
+
+    Returns:
+        An image of mode L (``channels`` 1) or RGB.
+
+    Raises:
+        DataError: See :func:`decode_image`.
+    """
+    return _decoded(raw, max_pixels, border, lambda image, _: _converted(image, channels))
+
+
+def _decoded(raw: bytes, max_pixels: int, border: int, finish: Callable[[Image.Image, tuple[int, int]], _T]) -> _T:
     if not raw:
         raise DataError("the file is empty", reason="IMAGE_EMPTY")
     try:
@@ -72,7 +94,12 @@ def decode_image(raw: bytes, preprocessing: Preprocessing, *, max_pixels: int = 
             _check_scans(image, raw)
             size = image.size
             image.load()
-            return _prepared(_upright(image), size, preprocessing)
+            upright = _upright(image)
+            if border:
+                if min(upright.size) <= 2 * border:
+                    raise DataError(f"{size[0]} x {size[1]} pixels are all border", reason="IMAGE_TOO_SMALL")
+                upright = upright.crop((border, border, upright.width - border, upright.height - border))
+            return finish(upright, size)
     except UnidentifiedImageError as error:
         raise DataError("not an image of a known format", reason="IMAGE_UNKNOWN") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -105,15 +132,19 @@ def _too_large(size: str, max_pixels: int) -> DataError:
     )
 
 
-def _prepared(image: Image.Image, size: tuple[int, int], preprocessing: Preprocessing) -> DecodedImage:
+def _converted(image: Image.Image, channels: int) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise DataError(f"pixels of mode {image.mode} have no defined range", reason="IMAGE_MODE")
-    grey = image.mode in ("1", "L", "LA", "La")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _prepared(image: Image.Image, size: tuple[int, int], preprocessing: Preprocessing) -> DecodedImage:
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16")
     wanted = "L" if preprocessing.channels == 1 else "RGB"
     change = "grey to colour" if grey and wanted == "RGB" else "colour to grey" if not grey and wanted == "L" else ""
-    converted = image.convert(wanted)
+    converted = _converted(image, preprocessing.channels)
     target = (preprocessing.width, preprocessing.height)
     resized = _resized(converted, target, preprocessing)
     pixels = np.asarray(resized, dtype=np.uint8).reshape(target[1], target[0], preprocessing.channels)

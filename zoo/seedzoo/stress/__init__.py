@@ -13,6 +13,7 @@ from seedzoo.stress.table import (
     ProfileTable,
     profile_bytes,
     profile_row,
+    published_row,
     read_profile,
     write_profile,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "get_condition",
     "profile_bytes",
     "profile_row",
+    "published_row",
     "read_profile",
     "register",
     "spearman",

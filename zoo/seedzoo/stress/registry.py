@@ -12,6 +12,7 @@ from seedzoo.errors import AlreadyExists, NotFound
 from seedzoo.stress.condition import Condition, Examples, Kind
 from seedzoo.stress.corruptions import IMAGE_KINDS
 from seedzoo.stress.corruptions.imagenet_c import PUBLISHED_KINDS, PUBLISHED_SUITES
+from seedzoo.stress.corruptions.mnist_c import MNIST_SHAPES_SUITE, SHAPE_KINDS
 from seedzoo.stress.draws import Draws
 from seedzoo.stress.suites import SUITES
 
@@ -95,8 +96,8 @@ def _identity(examples: Examples, draws: Draws) -> Examples:  # noqa: ARG001 - e
 
 ID = Kind(name="id", function=_identity, description="In distribution: the examples as they are")
 
-_REGISTRY = Registry({**SUITES, **PUBLISHED_SUITES})
-for _kind in (ID, *IMAGE_KINDS, *PUBLISHED_KINDS):
+_REGISTRY = Registry({**SUITES, **PUBLISHED_SUITES, **MNIST_SHAPES_SUITE})
+for _kind in (ID, *IMAGE_KINDS, *PUBLISHED_KINDS, *SHAPE_KINDS):
     _REGISTRY.register(_kind)
 
 register = _REGISTRY.register

@@ -7,7 +7,8 @@ there; together they calibrate the prior of :mod:`seedzoo.selection.prior`.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ __all__ = [
     "SIGNATURE_EXAMPLES",
     "SIGNATURE_METHOD",
     "SignatureTable",
+    "of_variants",
     "read_signature_table",
     "signature_examples",
     "signature_table_bytes",
@@ -43,7 +45,7 @@ class SignatureTable:
         conditions: [K] names of the conditions.
         cot: float64 [M, K] 1 - optimal transport cost, in [0, 1].
         nuclear: float64 [M, K] normalised nuclear norm, in [0, 1].
-        n: Examples behind each signature.
+        n: Examples behind each signature of the in-distribution set (or of the first set); smaller sets have fewer.
         method: How they were computed, in words.
 
     Raises:
@@ -86,6 +88,12 @@ def signature_examples(n: int) -> NDArray[np.intp]:
     """
     order = np.argsort(Draws(_STREAM, np.arange(n)).uniform(), kind="stable")
     return np.sort(order[:SIGNATURE_EXAMPLES])
+
+
+def of_variants(table: SignatureTable, variants: Sequence[str]) -> SignatureTable:
+    """The rows of some variants, in this order."""
+    rows = [table.variants.index(variant) for variant in variants]
+    return replace(table, variants=tuple(variants), cot=table.cot[rows], nuclear=table.nuclear[rows])
 
 
 def signature_table_bytes(table: SignatureTable) -> bytes:

@@ -1,15 +1,15 @@
 """`zoo build`: train, export, certify, stress, and lay the result out as a bundle. Resumable at every step.
 
 <out>/variants/<tag>/       trained variants, published or not
-<out>/stress/<condition>    counts and signatures of finished conditions
+<out>/certify, <out>/int8   what each trained variant gets right, and quantised twins
+<out>/stress/<condition>    finished blocks of images under each condition
 <out>/bundle/               what `zoo publish` takes; replaced as a whole at the end
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,35 +17,45 @@ from pathlib import Path
 import numpy as np
 
 from seedzoo.catalog.bundle import (
+    FAMILY_CARD,
     FAMILY_FILE,
     PROFILE_FILE,
     RECIPE_FILE,
     SIGNATURES_FILE,
     Bundle,
+    card_path,
+    int8_path,
     model_path,
-    open_bundle,
 )
 from seedzoo.catalog.codec import encode_json
-from seedzoo.files import local_failure, write_atomically
-from seedzoo.inference.evaluate import Evaluator
+from seedzoo.catalog.twins import twin_name
+from seedzoo.catalog.write_bundle import write_bundle
+from seedzoo.executors import Executor
+from seedzoo.files import local_failure
 from seedzoo.inference.session import Model
-from seedzoo.records import Certificate, Family, FileEntry, Preprocessing, Task, Variant
-from seedzoo.stress import get_condition, profile_bytes, suite
-from seedzoo.stress.profile import evaluate_condition, measure_profile
-from seedzoo.stress.signature_table import signature_table_bytes
+from seedzoo.records import Certificate, Family, FileEntry, Task, Variant
+from seedzoo.stress import ProfileRow, profile_bytes, suite
+from seedzoo.stress.evaluation_set import EvaluationSet
+from seedzoo.stress.kept import Kept
+from seedzoo.stress.measure import StressProgress, VariantModel, correctness, measure
+from seedzoo.stress.natural import load_natural
+from seedzoo.stress.signature_table import of_variants, signature_table_bytes
+from seedzoo.training.cards import card, family_card
 from seedzoo.training.certify import certify
 from seedzoo.training.data import ImageData, load_data
 from seedzoo.training.pool import TrainedVariant, train_all
+from seedzoo.training.quantise import agreement, quantise_static
 from seedzoo.training.recipe import Recipe, load_recipe
 
-__all__ = ["BuildProgress", "build"]
+__all__ = ["BuildProgress", "below", "build", "dataset_text"]
 
 _SOFTWARE = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
+_AGREEMENT_IMAGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class BuildProgress:
-    """One finished step: ``train``, ``certify`` or ``stress``."""
+    """How far one step is: ``train``, ``certify``, ``int8`` or ``stress``."""
 
     step: str
     done: int
@@ -57,36 +67,41 @@ def build(
     recipe_path: Path,
     out: Path,
     *,
+    overrides: Sequence[str] = (),
     data_folder: Path | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
+    checkpoints: str | None = None,
     on_progress: Callable[[BuildProgress], None] = lambda _: None,
+    on_notice: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Build a family's bundle below ``out``.
 
     Args:
         recipe_path: The recipe file; relative data paths in it start at its folder.
         out: Working folder; what an earlier run finished in it is reused.
+        overrides: ``section.key=value`` each, in place of what the recipe says; they travel with the family.
         data_folder: Where the training data are, in place of the recipe's ``data.path``.
         workers: Training processes and evaluation threads; the usable cores when omitted.
-        on_progress: Called after each finished variant and condition.
+        executor: What variants are trained on; processes of this machine when omitted.
+        checkpoints: Store for finished variants and snapshots that the executor's workers reach.
+        on_progress: Called as variants and blocks of images are finished.
+        on_notice: Told what a person should know though the build goes on.
 
     Raises:
         RecipeError: The recipe cannot be used.
         DataError: The data cannot be used, or too few variants are equally accurate.
         ZooError: A worker died; running the same again resumes.
     """
-    recipe, recipe_bytes = load_recipe(recipe_path)
+    recipe, recipe_bytes = load_recipe(recipe_path, overrides=overrides)
     if data_folder is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data_folder.resolve())))
-    conditions = suite(recipe.stress.suite)  # refused now rather than after hours of training
+    # What cannot be measured is refused now rather than after hours of training.
+    conditions = suite(recipe.stress.suite)
     base = recipe_path.resolve().parent
     data = load_data(recipe.data, base=base)
-    height, width, channels = data.train_images.shape[1:]
-    task = Task(
-        name=recipe.data.source,
-        classes=data.classes,
-        preprocessing=Preprocessing(height=height, width=width, channels=channels),
-    )
+    sets = _sets(recipe, data, base, on_notice)
+    task = Task(name=recipe.data.source, classes=data.classes, preprocessing=data.preprocessing)
     try:
         (out / "variants").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -99,34 +114,36 @@ def build(
         count += 1
         on_progress(BuildProgress("train", count, recipe.family.train, variant.tag))
 
-    trained = train_all(recipe, folder=out / "variants", base=base, task=task, workers=workers, on_done=trained_one)
-    raw = {tag: (out / "variants" / tag / "model.onnx").read_bytes() for tag in trained}
-    certificate, accuracies, published = _certified(recipe, raw, data, workers)
-    on_progress(BuildProgress("certify", len(published), len(trained)))
+    trained = train_all(
+        recipe, folder=out / "variants", base=base, task=task, workers=workers, executor=executor, data=data,
+        checkpoints=checkpoints, on_done=trained_one, on_notice=on_notice,
+    )  # fmt: skip
+    files = {tag: out / "variants" / tag / "model.onnx" for tag in trained}
+    certificate, accuracies, published = _certified(recipe, trained, files, data, out / "certify", workers, on_progress)
+    twins = _twins(recipe, published, files, data, out / "int8", on_progress) if recipe.export.int8 else {}
 
-    steps = 0
+    def stressed(progress: StressProgress) -> None:
+        note = f"{progress.condition}, {progress.rate:,.0f} images/s"
+        on_progress(BuildProgress("stress", progress.all_done, progress.all_total, note))
 
-    def stressed_one(condition: object) -> None:
-        nonlocal steps
-        steps += 1
-        on_progress(BuildProgress("stress", steps, len(conditions), getattr(condition, "name", "")))
-
-    with Evaluator([_loader(tag, raw[tag]) for tag in published], threads=workers) as evaluator:
-        rows, signatures = measure_profile(
-            evaluator,
-            tags=published,
-            models_key="/".join(trained[tag].sha256 for tag in published),
-            conditions=conditions,
-            images=data.test_images,
-            labels=data.test_labels,
-            folder=out / "stress",
-            on_condition=stressed_one,
-        )
+    measured = measure(
+        [
+            *(_from_file(tag, trained[tag].sha256, files[tag]) for tag in published),
+            *(_twin(twin_name(tag), raw) for tag, raw in twins.items()),
+        ],
+        classes=len(data.classes),
+        sets=sets,
+        conditions=conditions,
+        folder=out / "stress",
+        slices=tuple(dict.fromkeys((*data.test_slices, *recipe.stress.slices))),
+        threads=workers,
+        on_progress=stressed,
+    )
     family = Family(
         name=recipe.family.name,
         title=recipe.family.title or recipe.family.name,
         task=task,
-        variants=tuple(_variant(trained[tag], accuracies[tag]) for tag in published),
+        variants=tuple(_variant(recipe, trained[tag], accuracies[tag], twins.get(tag)) for tag in published),
         certificate=certificate,
         data=replace(data.origin, licence=recipe.family.licence),
         recipe_sha256=hashlib.sha256(recipe_bytes).hexdigest(),
@@ -135,61 +152,132 @@ def build(
         software={name: version(name) for name in _SOFTWARE},
     )
     profile = profile_bytes(
-        rows,
+        measured.rows,
         suite=recipe.stress.suite,
-        dataset=f"{recipe.data.source}, {len(data.test_labels)} test examples",
+        dataset=dataset_text(recipe, data),
         version=version("seedzoo"),
+        sum_squares=measured.sum_squares,
     )
-    return _write_bundle(
-        out,
-        {
-            FAMILY_FILE: encode_json(family),
-            RECIPE_FILE: recipe_bytes,
-            PROFILE_FILE: profile,
-            SIGNATURES_FILE: signature_table_bytes(signatures),
-            **{model_path(tag): raw[tag] for tag in published},
-        },
-    )
+    contents: dict[str, bytes | Path] = {
+        FAMILY_FILE: encode_json(family),
+        RECIPE_FILE: recipe_bytes,
+        PROFILE_FILE: profile,
+        **{model_path(tag): files[tag] for tag in published},
+        **{int8_path(tag): raw for tag, raw in twins.items()},
+        **_cards(family, measured.rows, files, twins, data),
+    }
+    if measured.signatures is not None:
+        contents[SIGNATURES_FILE] = signature_table_bytes(of_variants(measured.signatures, published))
+    return write_bundle(out / "bundle", contents)
 
 
-def _loader(tag: str, raw: bytes) -> Callable[[], Model]:
-    return lambda: Model(raw, name=tag)
+def dataset_text(recipe: Recipe, data: ImageData) -> str:
+    """What a profile says it was measured on."""
+    return f"{recipe.data.source}, {len(data.test.labels)} test examples"
+
+
+def below(base: Path, spec: str) -> str:
+    """A recipe's words for a natural shift, with its path below the recipe's folder."""
+    words, mark, options = spec.partition("?")
+    name, equals, path = words.rpartition("=")
+    return f"{name}{equals}{base / path}{mark}{options}"
+
+
+def _sets(recipe: Recipe, data: ImageData, base: Path, on_notice: Callable[[str], None]) -> list[EvaluationSet]:
+    sets: list[EvaluationSet] = [EvaluationSet(name="id", kind="id", images=data.test, slices=data.test_slices)]
+    for spec in recipe.stress.natural:
+        for found in load_natural(below(base, spec), classes=data.classes, preprocessing=data.preprocessing):
+            sets.append(found)
+            for note in found.notes:
+                on_notice(f"{found.name}: {note}")
+    return sets
+
+
+def _from_file(tag: str, sha256: str, path: Path) -> VariantModel:
+    return VariantModel(tag=tag, sha256=sha256, load=lambda: Model(path.read_bytes(), name=tag))
+
+
+def _twin(name: str, raw: bytes) -> VariantModel:
+    sha256 = hashlib.sha256(raw).hexdigest()
+    return VariantModel(tag=name, sha256=sha256, load=lambda: Model(raw, name=name), twin=True)
 
 
 def _certified(
-    recipe: Recipe, raw: dict[str, bytes], data: ImageData, workers: int | None
+    recipe: Recipe,
+    trained: dict[str, TrainedVariant],
+    files: dict[str, Path],
+    data: ImageData,
+    folder: Path,
+    workers: int | None,
+    on_progress: Callable[[BuildProgress], None],
 ) -> tuple[Certificate, dict[str, float], tuple[str, ...]]:
-    tags = list(raw)
-    with Evaluator([_loader(tag, raw[tag]) for tag in tags], threads=workers) as evaluator:
-        correct, _ = evaluate_condition(evaluator, get_condition("id"), data.test_images, data.test_labels)
-    certificate, published = certify(recipe, tags, correct)
+    correct = correctness(
+        [_from_file(tag, trained[tag].sha256, files[tag]) for tag in trained],
+        data.test,
+        folder=folder,
+        threads=workers,
+        on_progress=lambda done, total: on_progress(BuildProgress("certify", done, total)),
+    )
+    certificate, published = certify(recipe, list(trained), correct)
     means = np.asarray(correct.mean(axis=0))
-    return certificate, {tag: float(mean) for tag, mean in zip(tags, means, strict=True)}, published
+    return certificate, {tag: float(mean) for tag, mean in zip(trained, means, strict=True)}, published
 
 
-def _variant(trained: TrainedVariant, accuracy: float) -> Variant:
+def _twins(
+    recipe: Recipe,
+    published: Sequence[str],
+    files: dict[str, Path],
+    data: ImageData,
+    folder: Path,
+    on_progress: Callable[[BuildProgress], None],
+) -> dict[str, bytes]:
+    """Quantised twins of the published variants, made once."""
+    count = len(data.train.labels)
+    rows = np.sort(np.random.default_rng(recipe.seeds.root).permutation(count)[: recipe.export.calibration])
+    images = data.train.read(rows)
+    software = "/".join(version(name) for name in ("onnx", "onnxruntime"))
+    twins: dict[str, bytes] = {}
+    for done, tag in enumerate(published, start=1):
+        raw = files[tag].read_bytes()
+        content = hashlib.sha256(raw + images.tobytes()).hexdigest()
+        kept = Kept(folder, f"{content}/{software}")
+        found = kept.get(tag)
+        if found is None:
+            twins[tag] = quantise_static(raw, images)
+            kept.put(tag, {"onnx": np.frombuffer(twins[tag], dtype=np.uint8)}, compress=False)
+        else:
+            twins[tag] = found["onnx"].tobytes()
+        on_progress(BuildProgress("int8", done, len(published), tag))
+    return twins
+
+
+def _cards(
+    family: Family,
+    rows: Sequence[ProfileRow],
+    files: dict[str, Path],
+    twins: dict[str, bytes],
+    data: ImageData,
+) -> dict[str, bytes]:
+    images = data.test.read(range(min(_AGREEMENT_IMAGES, len(data.test.labels)))) if twins else None
+    written = {FAMILY_CARD: family_card(family, rows).encode()}
+    for variant in family.variants:
+        agreed = None
+        if images is not None:
+            agreed = agreement(files[variant.tag].read_bytes(), twins[variant.tag], images)
+        written[card_path(variant.tag)] = card(family, variant, rows, twin_agreement=agreed).encode()
+    return written
+
+
+def _variant(recipe: Recipe, trained: TrainedVariant, accuracy: float, twin: bytes | None) -> Variant:
+    tag = trained.tag
+    int8 = None
+    if twin is not None:
+        int8 = FileEntry(path=int8_path(tag), size=len(twin), sha256=hashlib.sha256(twin).hexdigest())
     return Variant(
-        tag=trained.tag,
-        model=FileEntry(path=model_path(trained.tag), size=trained.size, sha256=trained.sha256),
+        tag=tag,
+        model=FileEntry(path=model_path(tag), size=trained.size, sha256=trained.sha256),
         seeds=trained.seeds,
         held_out_accuracy=accuracy,
+        factors=recipe.variant_factors(tag),
+        int8=int8,
     )
-
-
-def _write_bundle(out: Path, files: dict[str, bytes]) -> Bundle:
-    """Write beside the old bundle, check, then swap: a killed build leaves the old one or the new one."""
-    fresh, final, old = out / "bundle.new", out / "bundle", out / "bundle.old"
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        (fresh / "models").mkdir(parents=True)
-        for name, content in files.items():
-            write_atomically(fresh / name, content)
-        bundle = open_bundle(fresh)
-        shutil.rmtree(old, ignore_errors=True)
-        if final.exists():
-            final.rename(old)
-        fresh.rename(final)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise local_failure(error, out) from error
-    return replace(bundle, folder=final)

@@ -1,7 +1,10 @@
-"""Our own small architectures, registered with timm so that recipes name them like any other."""
+"""Architectures by timm's name; our own small ones are registered with timm and named like any other."""
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import re
 from typing import Any
 
 from seedzoo.training.torchvision_ops import define_missing_ops
@@ -14,6 +17,7 @@ from timm.models import register_model  # noqa: E402
 from torch import nn  # noqa: E402
 
 from seedzoo.errors import RecipeError  # noqa: E402
+from seedzoo.training.messages import first_line  # noqa: E402
 
 __all__ = ["SmallCNN", "create_model"]
 
@@ -39,6 +43,10 @@ class SmallCNN(nn.Module):
         )
         self.dropout = nn.Dropout(drop_rate)
         self.head = nn.Linear(64 * (img_size // 8) ** 2, num_classes)
+
+    def get_classifier(self) -> nn.Module:
+        """The head, as timm's models give theirs."""
+        return self.head
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits ``[batch, num_classes]``."""
@@ -72,7 +80,7 @@ def create_model(architecture: str, kwargs: dict[str, Any]) -> nn.Module:
         RecipeError: timm does not know the architecture or it does not take these arguments.
     """
     if not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture[:6]}*")[:3]
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         raise RecipeError(
             f"model.architecture {architecture!r} is not known to timm {timm.__version__}",
             hint=f"Near names: {', '.join(near)}." if near else "timm.list_models() lists all names.",
@@ -80,6 +88,20 @@ def create_model(architecture: str, kwargs: dict[str, Any]) -> nn.Module:
         )
     try:
         model: nn.Module = timm.create_model(architecture, **kwargs)
-    except TypeError as error:
-        raise RecipeError(f"model.kwargs do not fit {architecture}: {error}", field="model.kwargs") from error
+    except (TypeError, ValueError, RuntimeError, AssertionError, AttributeError, LookupError) as error:
+        # timm's constructors check little: a wrong value fails wherever it is first used.
+        raise RecipeError(
+            f"model.kwargs do not fit {architecture}: {first_line(error)}",
+            hint=_nearest_argument(architecture, str(error)),
+            field="model.kwargs",
+        ) from error
     return model
+
+
+def _nearest_argument(architecture: str, message: str) -> str:
+    found = re.search(r"unexpected keyword argument '(\w+)'", message)
+    if not found:
+        return ""
+    known = list(inspect.signature(type(timm.create_model(architecture)).__init__).parameters)[1:]
+    near = difflib.get_close_matches(found[1], known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"It takes {', '.join(known)}."

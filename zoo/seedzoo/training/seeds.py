@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 __all__ = ["STREAMS", "stream_seed", "variant_seeds"]
 
-STREAMS = ("init", "order", "augment", "dropout")
-"""Initial weights, order of the examples, augmentation draws, dropout masks."""
+STREAMS = ("init", "head_init", "order", "augment", "dropout")
+"""Initial weights, those of the head where it has a stream of its own, order of the examples, augmentation draws,
+dropout masks."""
 
 
 def stream_seed(root: int, stream: str, member: str) -> int:
@@ -20,6 +21,6 @@ def stream_seed(root: int, stream: str, member: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def variant_seeds(root: int, tag: str, vary: Collection[str]) -> dict[str, int]:
-    """Seeds of all streams for one variant; streams not in ``vary`` share one seed across the family."""
-    return {stream: stream_seed(root, stream, tag if stream in vary else "shared") for stream in STREAMS}
+def variant_seeds(root: int, tag: str, vary: Collection[str], *, streams: Sequence[str] = STREAMS) -> dict[str, int]:
+    """Seeds of ``streams`` for one variant; streams not in ``vary`` share one seed across the family."""
+    return {stream: stream_seed(root, stream, tag if stream in vary else "shared") for stream in streams}

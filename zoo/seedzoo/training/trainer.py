@@ -1,103 +1,257 @@
-"""Train one variant: one process, one thread, every random draw from a named stream."""
+"""Train one variant: every random draw from a named stream, resumable after each epoch."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import copy
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from seedzoo.errors import RecipeError
+from seedzoo.records import Preprocessing
+from seedzoo.training.augmentation import batch_mixup, drawn_from, image_transform
 from seedzoo.training.data import ImageData
-from seedzoo.training.models import create_model
-from seedzoo.training.recipe import AugmentSection, Recipe
+from seedzoo.training.feed import Feed, make_feed
+from seedzoo.training.messages import first_line
+from seedzoo.training.network import initial_network, train_mode, weights_bytes
+from seedzoo.training.normalisation import Normalisation, normalisation_of
+from seedzoo.training.optimisation import (
+    Schedule,
+    autocast,
+    make_optimizer,
+    make_schedule,
+    pick_device,
+)
+from seedzoo.training.recipe import Recipe, TrainingSection
+from seedzoo.training.snapshots import Snapshots, decode_state, encode_state
 
-__all__ = ["Normalisation", "normalisation_of", "train_variant"]
+__all__ = ["Normalisation", "Snapshots", "check_trainable", "normalisation_of", "train_variant", "weights_bytes"]
 
-
-class Normalisation(nn.Module):
-    """uint8-valued ``[batch, H, W, C]`` to standardised float ``[batch, C, H, W]``; part of the exported graph."""
-
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def __init__(self, mean: torch.Tensor, std: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.reshape(1, -1, 1, 1))
-        self.register_buffer("std", std.reshape(1, -1, 1, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Standardise each channel by the training set's mean and standard deviation."""
-        return (images.permute(0, 3, 1, 2).to(torch.float32) - self.mean) / self.std
+_MIXUP = 1
+"""Marks the draws for a whole batch, which images of the same epoch and number do not share."""
 
 
-def normalisation_of(data: ImageData) -> Normalisation:
-    """Per-channel mean and standard deviation of the training images, the same for the whole family."""
-    pixels = data.train_images.astype(np.float64)
-    mean, std = pixels.mean(axis=(0, 1, 2)), pixels.std(axis=(0, 1, 2))
-    return Normalisation(torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
+def check_trainable(recipe: Recipe, *, base: Path = Path()) -> None:
+    """Construct everything that does not need the data, so that what cannot work is known before they are fetched.
+
+    Args:
+        recipe: What is to be trained.
+        base: Folder that relative checkpoint paths start at.
+
+    Raises:
+        RecipeError: Architecture, arguments, checkpoint, optimiser, schedule, augmentation or device cannot be used.
+    """
+    training = recipe.training
+    pick_device(training)
+    for name in dict.fromkeys(recipe.model.checkpoint_files or ("",)):
+        with torch.random.fork_rng(devices=[]):
+            network = initial_network(
+                recipe.model, recipe.variant_seeds(recipe.tags[0]), checkpoint=base / name if name else None
+            )
+    make_schedule(make_optimizer(network, training), training, steps=2)
+    if training.augment.uses_timm:
+        channels = len(training.mean) or int(recipe.model.kwargs.get("in_chans", recipe.data.channels))
+        shape = Preprocessing(height=32, width=32, channels=channels)
+        mean, std = training.mean or (0.5,) * shape.channels, training.std or (0.25,) * shape.channels
+        image_transform(training.augment, shape, mean=mean, std=std)
 
 
-def train_variant(recipe: Recipe, data: ImageData, seeds: dict[str, int]) -> nn.Module:
+def train_variant(
+    recipe: Recipe,
+    data: ImageData,
+    seeds: dict[str, int],
+    *,
+    checkpoint: Path | None = None,
+    snapshots: Snapshots | None = None,
+) -> nn.Module:
     """Train one variant from its seeds.
 
     The global generator serves initialisation and then dropout, each freshly seeded; example order and augmentation
-    have generators of their own. So changing one seed changes only what that stream decides.
+    have generators of their own. So changing one seed changes only what that stream decides. On a CPU the same seeds
+    give the same bits, resumed or not; on a GPU some operations add in no fixed order.
+
+    Args:
+        recipe: What to train.
+        data: What to train on.
+        seeds: Of every stream (``Recipe.variant_seeds``).
+        checkpoint: File of the weights to start from, for all but the head.
+        snapshots: Where the state after each epoch is kept; a state found there is continued.
 
     Returns:
-        The model in evaluation mode: uint8-valued ``[batch, H, W, C]`` in, logits ``[batch, classes]`` out.
-    """
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.manual_seed(seeds["init"])
-    network = create_model(recipe.model.architecture, recipe.model.kwargs)
-    model = nn.Sequential(normalisation_of(data), network)
-    _check_output(model, data)
+        The model on the CPU in evaluation mode: uint8-valued ``[batch, H, W, C]`` in, logits ``[batch, classes]`` out.
 
-    settings = recipe.training
-    images, labels = torch.from_numpy(data.train_images.copy()), torch.from_numpy(data.train_labels)
-    optimizer = _optimizer(network, recipe)
-    steps = len(labels) // settings.batch_size
-    if steps == 0:
-        raise RecipeError(
-            f"training.batch_size = {settings.batch_size} is more than the {len(labels)} training examples",
-            field="training.batch_size",
-        )
-    scheduler = (
-        torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=settings.lr, total_steps=steps * settings.epochs)
-        if settings.schedule == "onecycle"
-        else None
+    Raises:
+        RecipeError: Recipe and data do not fit each other, or this machine.
+        DataError: An image cannot be read.
+        IntegrityError: The snapshot is damaged.
+    """
+    training = recipe.training
+    device = pick_device(training)
+    torch.set_num_threads(1)
+    _make_deterministic(device)
+    network = initial_network(recipe.model, seeds, checkpoint=checkpoint)
+    normalisation = normalisation_of(data, training)
+    model = nn.Sequential(normalisation, network)
+    _check_output(model, data)
+    feed = make_feed(training, data, seeds, normalisation, pin=device.type == "cuda")
+    steps = len(data.train.labels) // training.batch_size
+    model.to(device)
+    if training.channels_last:
+        _lay_out(network, torch.channels_last)
+    optimizer = make_optimizer(network, training)
+    run = _Run(
+        model=model,
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, training, steps),
+        scaler=torch.amp.GradScaler(device.type, enabled=training.precision == "fp16"),
+        feed=feed,
+        device=device,
     )
-    order = torch.Generator().manual_seed(seeds["order"])
-    augment = torch.Generator().manual_seed(seeds["augment"])
-    loss_function = nn.CrossEntropyLoss()
-    autocast = settings.precision == "bf16"
     model.train()
+    train_mode(network)
     torch.manual_seed(seeds["dropout"])
-    for _ in range(settings.epochs):
-        permutation = torch.randperm(len(labels), generator=order)
-        for step in range(steps):
-            picked = permutation[step * settings.batch_size : (step + 1) * settings.batch_size]
-            batch = _augmented(images[picked], settings.augment, augment)
-            with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
-                loss = loss_function(model(batch), labels[picked])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            if scheduler is not None:
-                scheduler.step()
+    key = _run_key(recipe, seeds)
+    done = 0
+    if snapshots is not None and (raw := snapshots.load()) is not None:
+        done = run.restore(decode_state(raw, key=key))
+    forward: nn.Module = model
+    if training.compile:
+        forward = _compiled(
+            model, torch.zeros(2, *data.train.read([0]).shape[1:], dtype=torch.uint8).to(device), training
+        )
+    labels = torch.from_numpy(data.train.labels).to(device)
+    for epoch in range(done, training.epochs):
+        _train_epoch(run, forward, recipe, labels, epoch, steps, seeds["augment"], len(data.classes))
+        if snapshots is not None:
+            snapshots.save(encode_state(run.state(epoch + 1), key=key))
+    _lay_out(model.to("cpu"), torch.contiguous_format)
+    for parameter in model.parameters():
+        parameter.requires_grad = True  # frozen is a matter of training, not of the model
     return model.eval()
 
 
-def _check_output(model: nn.Module, data: ImageData) -> None:
+@dataclass(frozen=True)
+class _Run:
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: torch.amp.GradScaler
+    feed: Feed
+    device: torch.device
+
+    def state(self, epochs: int) -> dict[str, Any]:
+        return {
+            "epochs": epochs,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state(),
+            "scaler": self.scaler.state_dict(),
+            "feed": self.feed.state(),
+            "dropout": torch.get_rng_state(),
+            "dropout_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> int:
+        if state is None:
+            return 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.restore(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.feed.restore(state["feed"])
+        torch.set_rng_state(state["dropout"])
+        if self.device.type == "cuda" and state["dropout_cuda"] is not None:
+            torch.cuda.set_rng_state(state["dropout_cuda"])
+        return int(state["epochs"])
+
+
+def _train_epoch(
+    run: _Run,
+    forward: nn.Module,
+    recipe: Recipe,
+    labels: torch.Tensor,
+    epoch: int,
+    steps: int,
+    augment_seed: int,
+    classes: int,
+) -> None:
+    training = recipe.training
+    mixup = batch_mixup(training.mixup, classes=classes, label_smoothing=training.label_smoothing)
+    # Mixup smooths the labels that it mixes.
+    loss_function = nn.CrossEntropyLoss(label_smoothing=0.0 if mixup else training.label_smoothing)
+    weights = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+    on_gpu = run.device.type == "cuda"
+    for step, (rows, prepared) in enumerate(run.feed.epoch(epoch)):
+        batch = prepared.to(run.device, non_blocking=True) if on_gpu else prepared
+        target = labels[rows.to(run.device)] if on_gpu else labels[rows]
+        if mixup is not None:
+            with drawn_from(augment_seed, epoch, step, _MIXUP):
+                mixed, target = mixup(batch.permute(0, 3, 1, 2).to(torch.float32), target)
+            batch = mixed.permute(0, 2, 3, 1)
+        with autocast(training, run.device):
+            loss = loss_function(forward(batch), target)
+        run.optimizer.zero_grad(set_to_none=True)
+        run.scaler.scale(loss).backward()
+        if training.clip_norm:
+            run.scaler.unscale_(run.optimizer)
+            nn.utils.clip_grad_norm_(weights, training.clip_norm)
+        if _updated(run):
+            run.schedule.after_step(epoch * steps + step + 1)
+    run.schedule.after_epoch(epoch + 1)
+
+
+def _updated(run: _Run) -> bool:
+    """Take the step; False where fp16 overflowed, so that the scaler left the weights as they were."""
+    before = run.scaler.get_scale() if run.scaler.is_enabled() else 0.0
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    return not run.scaler.is_enabled() or run.scaler.get_scale() >= before
+
+
+def _run_key(recipe: Recipe, seeds: Mapping[str, int]) -> str:
+    return hashlib.sha256(f"{recipe.training_key}/{sorted(seeds.items())}".encode()).hexdigest()
+
+
+def _make_deterministic(device: torch.device) -> None:
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+    # Some operations of common architectures have no deterministic kernel on a GPU; on a CPU all have.
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+
+
+def _lay_out(model: nn.Module, memory_format: torch.memory_format) -> None:
+    model.to(memory_format=memory_format)  # type: ignore[call-overload]  # torch's annotations leave it out
+
+
+def _compiled(model: nn.Module, example: torch.Tensor, training: TrainingSection) -> nn.Module:
+    """Compiled for training; a first evaluation shows whether this machine can, and draws nothing."""
+    compiled: nn.Module = torch.compile(model)  # type: ignore[assignment]  # torch's annotations leave modules out
     try:
-        with torch.no_grad():
-            shape = tuple(model.eval()(torch.from_numpy(data.train_images[:2].copy())).shape)
+        with torch.no_grad(), autocast(training, example.device):
+            torch.compile(copy.deepcopy(model).eval())(example)
     except RuntimeError as error:
         raise RecipeError(
-            f"the model does not take images {data.train_images.shape[1:]} (height, width, channels): "
-            f"{str(error).splitlines()[0]}",
+            f"training.compile does not work here: {first_line(error)}",
+            hint="It needs a C++ compiler (on a GPU also Triton); or set compile = false.",
+            field="training.compile",
+        ) from error
+    return compiled
+
+
+def _check_output(model: nn.Module, data: ImageData) -> None:
+    example = torch.from_numpy(data.train.read([0, 1]))
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            shape = tuple(model.eval()(example).shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise RecipeError(
+            f"the model does not take images {tuple(example.shape[1:])} (height, width, channels): {first_line(error)}",
             hint="Check model.kwargs, for example in_chans.",
             field="model.kwargs",
         ) from error
@@ -107,34 +261,3 @@ def _check_output(model: nn.Module, data: ImageData) -> None:
             hint=f"Set num_classes = {len(data.classes)} in model.kwargs.",
             field="model.kwargs",
         )
-
-
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]  # noqa: PLC0415  (needs the cure that models applies)
-
-    settings = recipe.training
-    try:
-        optimizer: torch.optim.Optimizer = create_optimizer_v2(
-            network, opt=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay
-        )
-    except (AssertionError, ValueError) as error:
-        raise RecipeError(
-            f"training.optimizer {settings.optimizer!r} is not known to timm: {error}", field="training.optimizer"
-        ) from error
-    return optimizer
-
-
-def _augmented(batch: torch.Tensor, section: AugmentSection, generator: torch.Generator) -> torch.Tensor:
-    if not section.active:
-        return batch
-    flips = torch.rand(len(batch), generator=generator) < section.flip
-    reach = section.shift
-    moves = torch.randint(-reach, reach + 1, (len(batch), 2), generator=generator) if reach else None
-    result = torch.where(flips[:, None, None, None], batch.flip(2), batch)
-    if moves is None:
-        return result
-    height, width = batch.shape[1:3]
-    padded = nn.functional.pad(result, (0, 0, reach, reach, reach, reach))
-    rows = torch.arange(height)[None, :] + reach + moves[:, :1]
-    columns = torch.arange(width)[None, :] + reach + moves[:, 1:]
-    return padded[torch.arange(len(batch))[:, None, None], rows[:, :, None], columns[:, None, :]]

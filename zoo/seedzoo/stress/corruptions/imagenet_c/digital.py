@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from seedzoo.stress.corruptions.compression import as_picture, jpeg_round_trip
+from seedzoo.stress.corruptions.compression import as_picture, jpeg_round_trip, kept_memory
 from seedzoo.stress.corruptions.imagenet_c.common import published_corruption
 from seedzoo.stress.corruptions.images import Floats, Images
 from seedzoo.stress.draws import Draws
@@ -123,9 +123,10 @@ def pixelate(images: Images, draws: Draws, *, scale: float) -> Images:  # noqa: 
     plain = _is_plain_copy(small[0], width) and _is_plain_copy(small[1], height)
     enlarge = Image.Resampling.NEAREST if plain else Image.Resampling.BOX
     result = np.empty_like(images)
-    for image, out in zip(images, result, strict=True):
-        blocks = as_picture(image).resize(small, Image.Resampling.BOX).resize((width, height), enlarge)
-        out[:] = np.asarray(blocks).reshape(image.shape)
+    with kept_memory():
+        for image, out in zip(images, result, strict=True):
+            blocks = as_picture(image).resize(small, Image.Resampling.BOX).resize((width, height), enlarge)
+            out[:] = np.asarray(blocks).reshape(image.shape)
     return result
 
 

@@ -20,8 +20,8 @@ For each population and n:
   how often a population's runs state .9 and are wrong: a pick that the prior or the requirements fix may lie just
   beyond one point in nearly every run of a population, and then the few runs that are sure are nearly all wrong.
 
-Run: OMP_NUM_THREADS=1 python bench/coverage.py [--quick] [--jobs 2] [--out results.json] [--docs page.md]
-     python bench/coverage.py --read results.json [--docs page.md]
+Run: OMP_NUM_THREADS=1 python bench/promises.py [--quick] [--jobs 2] [--out results.json] [--docs page.md]
+     python bench/promises.py --read results.json [--docs page.md]
 The prior and the requirements need predictions of the starter family: python bench/seed_tasks.py computes them once.
 
 The exit status is 1 if any of this fails, each at one-sided binomial p < .001: coverage of set, accuracy and gains
@@ -562,7 +562,7 @@ def report(cells: list[Cell], arguments: argparse.Namespace, *, note: str) -> in
             + f"\n\n**The set that holds the best variant**\n\n{set_table(cells)}"
             + f"\n\n**What is said of the recommended variant**\n\n{pick_table(cells)}"
         )
-        replace_between(arguments.docs, "bench/coverage.py", text)
+        replace_between(arguments.docs, "bench/promises.py", text)
     failures = [line for cell in cells for line in cell.shortfalls()]
     for task, rule in dict.fromkeys((cell.task, cell.rule) for cell in cells if cell.rule != SILENT):
         count, right = sure_of([cell for cell in cells if (cell.task, cell.rule) == (task, rule)])

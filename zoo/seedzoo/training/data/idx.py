@@ -1,7 +1,8 @@
-"""Training data in memory: Fashion-MNIST, or any four idx files of the same names in a folder.
+"""Data in idx files: Fashion-MNIST, or any four files of the same names in a folder, grey or colour.
 
 Sources for ``fashion-mnist``, in this order: the folder that the recipe or ``--data`` names, the Debian package
 dataset-fashion-mnist, the download cache, a download. Contents are checked by SHA-256 of the decompressed files.
+The test set and its reserved end are in the files' order.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ import hashlib
 import math
 import os
 import struct
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from seedzoo.errors import DataError, IntegrityError, RecipeError
-from seedzoo.records import FileEntry, TrainingData
+from seedzoo.errors import DataError, IntegrityError
+from seedzoo.files import local_failure, write_atomically
+from seedzoo.inference.sources import ArrayImages
+from seedzoo.records import FileEntry, Preprocessing, TrainingData
+from seedzoo.training.data.record import ImageData
+from seedzoo.training.data.splits import check_reserve
 from seedzoo.training.recipe import DataSection
 
-__all__ = ["ImageData", "load_data", "read_idx"]
+__all__ = ["load_fashion_mnist", "load_idx", "read_idx"]
 
 _FILES = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
@@ -34,6 +37,7 @@ _FILES = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+_COLOUR = {"train-images-idx3-ubyte": "train-images-idx4-ubyte", "t10k-images-idx3-ubyte": "t10k-images-idx4-ubyte"}
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _UPSTREAM = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
 _URL_VARIABLE = "SEEDZOO_FASHION_MNIST_URL"
@@ -42,62 +46,47 @@ _CLASSES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ImageData:
-    """Images uint8 ``[n, height, width, channels]`` and labels int64 ``[n]``, split as the recipe says."""
-
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
-    """Held-out test set of certificate and profile; the reserved part is not in it."""
-    test_labels: NDArray[np.int64]
-    reserved_images: NDArray[np.uint8]
-    """The end of the test set, kept for users."""
-    reserved_labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    origin: TrainingData
+def load_fashion_mnist(section: DataSection, base: Path) -> ImageData:  # noqa: ARG001  (all sources are called alike)
+    """Fashion-MNIST; see :func:`seedzoo.training.data.load_data`."""
+    return _image_data(section, _fashion_mnist(Path(section.path) if section.path else None))
 
 
-def load_data(section: DataSection, *, base: Path | None = None) -> ImageData:
-    """Load the data of a recipe; relative paths are taken below ``base``.
+def load_idx(section: DataSection, base: Path) -> ImageData:
+    """Four idx files in ``data.path``; images have 3 dimensions, or 4 with 1 or 3 channels last.
 
-    Raises:
-        RecipeError: The source is not known.
-        DataError: Files are missing or malformed, or the download failed.
-        IntegrityError: Contents are not those of Fashion-MNIST.
+    Colour images may be named ``…-idx4-ubyte``, as the format's naming goes.
     """
-    if section.source == "fashion-mnist":
-        contents = _fashion_mnist(Path(section.path) if section.path else None)
-    elif section.source == "idx":
-        folder = (base or Path()) / section.path
-        contents = {name: _read_file(folder, name) for name in _FILES}
-    else:
-        raise RecipeError(
-            f"data.source {section.source!r} is not known",
-            hint="Known sources: fashion-mnist, idx.",
-            field="data.source",
+    folder = base / section.path
+    contents = {}
+    for name in _FILES:
+        colour = _COLOUR.get(name, name)
+        present = any((folder / f"{colour}{ending}").exists() for ending in ("", ".gz"))
+        contents[colour if present else name] = _read_file(folder, colour if present else name)
+    return _image_data(section, contents)
+
+
+def _image_data(section: DataSection, contents: dict[str, bytes]) -> ImageData:
+    train_images, train_labels, test_images, test_labels = (read_idx(raw, where=name) for name, raw in contents.items())
+    train_images = _checked(train_images, train_labels, "train")
+    test_images = _checked(test_images, test_labels, "t10k")
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise DataError(
+            f"images to train on are {train_images.shape[1:]}, those of the test set {test_images.shape[1:]} "
+            "(height, width, channels)",
+            reason="IDX_MALFORMED",
         )
-    train_images, train_labels, test_images, test_labels = (read_idx(contents[name], where=name) for name in _FILES)
-    _check_shapes(train_images, train_labels, "train")
-    _check_shapes(test_images, test_labels, "t10k")
-    if section.reserve_test >= len(test_labels):
-        raise RecipeError(
-            f"data.reserve_test = {section.reserve_test} leaves none of the {len(test_labels)} test examples",
-            field="data.reserve_test",
-        )
+    kept = check_reserve(section, len(test_labels))
     if section.train_limit:
         train_images, train_labels = train_images[: section.train_limit], train_labels[: section.train_limit]
-    kept = len(test_labels) - section.reserve_test
     highest = max(int(train_labels.max()), int(test_labels.max()))
     classes = _CLASSES if highest < len(_CLASSES) else tuple(f"class-{index}" for index in range(highest + 1))
+    height, width, channels = train_images.shape[1:]
     return ImageData(
-        train_images=train_images[..., np.newaxis],
-        train_labels=train_labels.astype(np.int64),
-        test_images=test_images[:kept, ..., np.newaxis],
-        test_labels=test_labels[:kept].astype(np.int64),
-        reserved_images=test_images[kept:, ..., np.newaxis],
-        reserved_labels=test_labels[kept:].astype(np.int64),
+        train=ArrayImages(train_images, train_labels.astype(np.int64)),
+        test=ArrayImages(test_images[:kept], test_labels[:kept].astype(np.int64)),
+        reserved=ArrayImages(test_images[kept:], test_labels[kept:].astype(np.int64)),
         classes=classes,
+        preprocessing=Preprocessing(height=height, width=width, channels=channels),
         origin=TrainingData(
             name=section.source,
             train_examples=len(train_labels),
@@ -131,11 +120,17 @@ def read_idx(raw: bytes, *, where: str) -> NDArray[np.uint8]:
     return np.frombuffer(raw, dtype=np.uint8, offset=header).reshape(shape)
 
 
-def _check_shapes(images: NDArray[np.uint8], labels: NDArray[np.uint8], split: str) -> None:
-    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels) or len(labels) == 0:
+def _checked(images: NDArray[np.uint8], labels: NDArray[np.uint8], split: str) -> NDArray[np.uint8]:
+    """The images as ``[n, height, width, channels]``."""
+    whole = images[..., np.newaxis] if images.ndim == 3 else images
+    fits = whole.ndim == 4 and whole.shape[3] in (1, 3) and min(whole.shape) > 0
+    if not fits or labels.ndim != 1 or len(whole) != len(labels):
         raise DataError(
-            f"{split}: images {images.shape} and labels {labels.shape} do not belong together", reason="IDX_MALFORMED"
+            f"{split}: images {images.shape} and labels {labels.shape} do not belong together",
+            hint="Wanted are images [n, height, width], or [n, height, width, 1 or 3], and labels [n].",
+            reason="IDX_MALFORMED",
         )
+    return whole
 
 
 def _fashion_mnist(folder: Path | None) -> dict[str, bytes]:
@@ -170,7 +165,6 @@ def _read_file(folder: Path, name: str) -> bytes:
 
 def _download(name: str, sha256: str, folder: Path) -> None:
     url = os.environ.get(_URL_VARIABLE, _UPSTREAM) + f"{name}.gz"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         with urllib.request.urlopen(url, timeout=60) as response:
             packed = response.read()
@@ -184,6 +178,8 @@ def _download(name: str, sha256: str, folder: Path) -> None:
         ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise IntegrityError(f"what {url} sent is not Fashion-MNIST: its SHA-256 differs", hint="Try another mirror.")
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as temporary:
-        temporary.write(packed)
-    Path(temporary.name).replace(folder / f"{name}.gz")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise local_failure(error, folder) from error
+    write_atomically(folder / f"{name}.gz", packed)

@@ -1,0 +1,34 @@
+"""Filter and order of variants where the profile has gaps."""
+
+from __future__ import annotations
+
+import pytest
+
+from seedzoo.errors import RequestError
+from seedzoo.records import Variant
+from seedzoo_server.listing import arrange
+
+VARIANTS = [Variant(tag=tag, model=None, seeds={}, held_out_accuracy=0.9) for tag in "cabd"]
+ACCURACIES = {"id": dict.fromkeys("abcd", 0.9), "hard": {"a": 0.4, "c": 0.6, "d": 0.4}}
+
+
+@pytest.mark.parametrize(
+    ("where", "order_by", "expected"),
+    [
+        ("", "", "abcd"),
+        ("", "accuracy[hard]", "adcb"),
+        ("", "accuracy[hard] asc", "adcb"),
+        ("", "accuracy[hard] desc", "cadb"),
+        ("accuracy[hard] >= 0", "", "acd"),
+        ("accuracy[hard] < 2", "accuracy[hard] desc", "cad"),
+        ("accuracy[id] = 0.9 AND accuracy[hard] > 0.5", "", "c"),
+        ("", "tag desc", "dcba"),
+    ],
+)
+def test_what_was_not_measured_passes_no_filter_and_comes_last(where: str, order_by: str, expected: str) -> None:
+    assert [variant.tag for variant in arrange(VARIANTS, ACCURACIES, where=where, order_by=order_by)] == list(expected)
+
+
+def test_condition_that_nobody_measured_is_not_known() -> None:
+    with pytest.raises(RequestError, match="names condition 'soft'"):
+        arrange(VARIANTS, ACCURACIES, where="accuracy[soft] > 0", order_by="")

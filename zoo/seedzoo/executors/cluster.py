@@ -1,0 +1,295 @@
+"""Jobs on Ray: on a cluster that runs already, or on one of this machine's own that is started for the run.
+
+Ray places the jobs where their cores and GPUs are free. Repeating a job whose worker died is done here rather than by
+Ray's ``max_retries``: Ray would not say that it happens, and repeats what ran out of memory without end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import pickle
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from seedzoo.cpu import usable_cores
+from seedzoo.errors import LocalFailure, MissingExtra, RequestError, Unavailable, ZooError
+from seedzoo.executors.local import visible_gpus
+from seedzoo.executors.protocol import (
+    RETRIES,
+    Finished,
+    Job,
+    Setup,
+    attempt,
+    check_jobs,
+    read_outcome,
+    worker_died,
+)
+
+__all__ = ["RayExecutor", "import_ray"]
+
+R = TypeVar("R")
+
+# Read by Ray when it is imported or started; what the operator has set wins.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its messages go to stdout, where a command's results are
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a job without GPUs sees none
+}
+_LOST = {"WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "ObjectLostError", "OwnerDiedError"}
+
+_REACH_S = 10.0
+
+
+class RayExecutor:
+    """Ray tasks: as many jobs at once as the cluster has cores and GPUs for.
+
+    A program that is connected to Ray already keeps its connection, and the executor uses that.
+
+    Args:
+        address: The cluster (``host:port``, ``auto``, ``ray://host:port``); when omitted, one of this machine's own
+            is started and ended with each run.
+        cpus: Cores of this machine's own cluster; the usable ones when omitted.
+        gpus: GPUs of this machine's own cluster; all that there are when omitted.
+    """
+
+    shares_arguments = True
+
+    def __init__(self, *, address: str | None = None, cpus: int | None = None, gpus: int | None = None) -> None:
+        if address is not None and (cpus is not None or gpus is not None):
+            raise RequestError(
+                "a Ray cluster that runs already has its own number of cores and GPUs",
+                hint="Leave them out, or leave out the address.",
+                field="address",
+            )
+        self._address = address
+        self._cpus = cpus
+        self._gpus = gpus
+
+    @property
+    def shares_files(self) -> bool:
+        """Whether all workers surely see this machine's files: only where the cluster is this machine's own."""
+        return self._address is None
+
+    @property
+    def gpus(self) -> int:
+        """See :class:`seedzoo.executors.Executor`; connects to a cluster that runs already to find out."""
+        ray = import_ray()
+        if self._address is None and not ray.is_initialized():
+            return len(visible_gpus()) if self._gpus is None else self._gpus
+        with self.connected(ray):
+            return int(ray.cluster_resources().get("GPU", 0))
+
+    @contextmanager
+    def run(
+        self,
+        jobs: Sequence[Job[R]],
+        *,
+        setup: Setup[Any],
+        retries: int = RETRIES,
+        on_notice: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Iterator[Finished[R]]]:
+        """See :class:`seedzoo.executors.Executor`.
+
+        Raises:
+            MissingExtra: Ray is not installed.
+            Unavailable: The cluster cannot be reached or was lost.
+        """
+        check_jobs(jobs)
+        ray = import_ray()
+        with self.connected(ray):
+            tasks = _Tasks(ray, self._placeable(ray, jobs, on_notice), setup, retries=retries, on_notice=on_notice)
+            try:
+                yield tasks.results()
+            except ray.exceptions.RayError as error:
+                raise Unavailable(
+                    f"the Ray cluster failed: {_first_line(error)}",
+                    hint="Look at the cluster (ray status), then run the same command again to resume.",
+                ) from error
+            finally:
+                tasks.stop()
+
+    @contextmanager
+    def connected(self, ray: Any) -> Iterator[None]:
+        """Connected to the cluster; several runs inside it share the connection, and a cluster of one's own."""
+        if ray.is_initialized():
+            yield
+            return
+        folder = None
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        term = signal.getsignal(signal.SIGTERM)
+        try:
+            if self._address is None:
+                folder = tempfile.mkdtemp(prefix="seedzoo-ray-")
+                quiet |= {
+                    "num_cpus": self._cpus or usable_cores(),
+                    "num_gpus": self.gpus,
+                    "include_dashboard": False,
+                    "_temp_dir": folder,
+                }
+            try:
+                _check_reachable(self._address)
+                ray.init(address=self._address or "local", **quiet)
+            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                raise self._not_connected(error) from error
+            yield
+        finally:
+            ray.shutdown()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, term)  # Ray sets one of its own
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)  # the last of Ray's processes may still write a log
+
+    def _not_connected(self, error: Exception) -> ZooError:
+        if self._address is not None:
+            return Unavailable(
+                f"cannot connect to the Ray cluster {self._address}: {_first_line(error)}",
+                hint="Check the address (ray status on the cluster), and that Ray and Python have the same versions.",
+            )
+        return LocalFailure(
+            f"cannot start Ray on this machine: {_first_line(error)}",
+            hint="Where the name of the folder for temporary files is long, set TMPDIR to a short one.",
+        )
+
+    def _placeable(self, ray: Any, jobs: Sequence[Job[R]], on_notice: Callable[[str], None]) -> list[Job[R]]:
+        """The jobs, each of which some machine has room for; Ray would wait for one without a word."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if self._address is None:  # one that wants more cores than there are has the machine to itself
+            most = max(node.get("CPU", 0) for node in nodes)
+            jobs = [replace(job, cpus=min(job.cpus, most)) for job in jobs]
+        for job in jobs:
+            if not any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
+                lack = f"{job.name!r} wants {job.cpus:g} core(s) and {job.gpus:g} GPU(s); no machine has them"
+                if self._address is None:
+                    raise RequestError(lack, hint="Train on the CPU, or name a cluster with GPUs.", field="gpus")
+                on_notice(f"{lack} now: waiting for one that does")
+                break
+        return list(jobs)
+
+
+class _Tasks:
+    """The Ray tasks of one run."""
+
+    def __init__(
+        self,
+        ray: Any,
+        jobs: Sequence[Job[Any]],
+        setup: Setup[Any],
+        *,
+        retries: int,
+        on_notice: Callable[[str], None],
+    ) -> None:
+        self._ray = ray
+        self._jobs = jobs
+        self._retries = retries
+        self._on_notice = on_notice
+        self._started: dict[str, int] = {}
+        self._finished = 0
+        # Into the object store once; workers of one machine share its arrays without a copy.
+        self._setup = ray.put((setup.function, setup.arguments))
+        self._remote = ray.remote(_attempt)
+        self._pending: dict[Any, Job[Any]] = {}
+
+    def results(self) -> Iterator[Finished[Any]]:
+        for job in self._jobs:
+            self._start(job)
+        while self._pending:
+            ready, _ = self._ray.wait(list(self._pending), num_returns=1)
+            job = self._pending.pop(ready[0])
+            try:
+                packed = self._ray.get(ready[0])
+            except self._ray.exceptions.RayTaskError as error:
+                raise ZooError(
+                    f"a Ray worker cannot run seedzoo: {_last_line(error)}",
+                    hint=f"Install seedzoo {version('seedzoo')} with the same extras on every machine of the cluster.",
+                    reason="WORKER_UNFIT",
+                ) from error
+            except self._ray.exceptions.RayError as error:
+                if type(error).__name__ not in _LOST:
+                    raise
+                self._lost(job, error)
+                continue
+            result = read_outcome(packed, name=job.name)
+            self._finished += 1
+            yield Finished(job.name, result, self._started[job.name])
+
+    def _start(self, job: Job[Any]) -> None:
+        options = self._remote.options(name=job.name, num_cpus=job.cpus, num_gpus=job.gpus, max_retries=0)
+        # In a list, so that Ray hands over the reference: only a worker's first job needs what is behind it.
+        reference = options.remote([self._setup], pickle.dumps((job.function, job.arguments)))
+        self._pending[reference] = job
+        self._started[job.name] = self._started.get(job.name, 0) + 1
+
+    def _lost(self, job: Job[Any], error: Exception) -> None:
+        kind = type(error).__name__
+        how = {
+            "WorkerCrashedError": "died",
+            "OutOfMemoryError": "was ended because its machine ran out of memory",
+            "NodeDiedError": "was lost with its machine",
+        }.get(kind, f"was lost ({kind})")
+        attempts = self._started[job.name]
+        if attempts > self._retries:
+            raise worker_died(
+                job.name, how=how, attempts=attempts, finished=self._finished, of=len(self._jobs),
+                memory=kind in {"WorkerCrashedError", "OutOfMemoryError"},
+            ) from error  # fmt: skip
+        self._on_notice(f"the worker of {job.name!r} {how}; it starts again ({attempts} of {self._retries} retries)")
+        self._start(job)
+
+    def stop(self) -> None:
+        """End all tasks at once."""
+        for reference in self._pending:
+            self._ray.cancel(reference, force=True)
+        self._pending = {}
+
+
+_state: dict[str, Any] = {}
+"""In a worker: the state of the run that it works for."""
+
+
+def _attempt(setup: list[Any], packed: bytes) -> bytes:  # pragma: no cover  (runs in the worker)
+    reference = setup[0]
+
+    def work() -> object:
+        if reference.hex() not in _state:
+            _state.clear()
+            prepare, arguments = importlib.import_module("ray").get(reference)
+            _state[reference.hex()] = prepare(*arguments)
+        function, arguments = pickle.loads(packed)
+        return function(_state[reference.hex()], *arguments)
+
+    return attempt(work)
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself tries for minutes and writes each attempt to the terminal. Raises OSError."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+
+
+def import_ray() -> Any:
+    """Ray, told to be quiet and to report nothing to its makers. Raises MissingExtra."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        return importlib.import_module("ray")
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Ray is not installed", hint="pip install 'seedzoo[cluster]'") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]

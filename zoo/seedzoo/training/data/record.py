@@ -1,0 +1,28 @@
+"""What every source of training data gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from seedzoo.inference.sources import ImageSource
+from seedzoo.records import Preprocessing, TrainingData
+
+__all__ = ["ImageData"]
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Labelled images, split as the recipe says."""
+
+    train: ImageSource
+    test: ImageSource
+    """Held-out test set of certificate and profile; the reserved part is not in it."""
+    reserved: ImageSource
+    """The end of the test set, kept for users."""
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    """What the models take."""
+    origin: TrainingData
+    test_slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column -> value of each test image; every value becomes a condition ``slice/<column>=<value>``."""
