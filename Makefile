@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint protos zoo bench plots clean
+.PHONY: demo test lint audit protos zoo bench plots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/zoo demo
@@ -22,6 +22,11 @@ lint: $(VENV)/.lint
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against tests/data/frozen/seedzoo.v1.binpb
 	$(BIN)/python tools/gen_protos.py --check
+
+# Asks PyPI for known holes in the exact versions; --strict, or what cannot be asked about would pass unseen.
+audit: | $(BIN)/python
+	$(PIP) pip-audit==2.10.1
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 protos: $(VENV)/.lint
 	$(BIN)/python tools/gen_protos.py
@@ -57,7 +62,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 # torch is named with its exact version: a range would fetch a build for GPUs, several GB larger.
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) torch==2.13.0
-	$(PIP) --editable '.[demo,train]' --group test --group docs
+	$(PIP) --editable '.[demo,train,otel]' --group test --group docs
 	touch $@ $(VENV)/.demo
 
 $(VENV)/.lint: pyproject.toml constraints.txt | $(VENV)/.test

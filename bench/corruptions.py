@@ -48,8 +48,6 @@ def photographs() -> NDArray[np.uint8]:
 
 
 def package() -> ModuleType | None:
-    # The package's numba looks for the tool `coverage`, and would find the script of that name beside this one.
-    sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -6,7 +6,8 @@ JMLR 23(226).
 For every family and condition: sd over the variants relative to the in-distribution sd (interval: Pitman-Morgan), the
 ratio that sampling alone would give where it is known, the test of excess variance, and Spearman's correlation with
 in-distribution accuracy (interval: Fisher with Bonett and Wright's variance). Where every variant's prediction on every
-example is at hand, excess variance is tested by permutation; from counts alone by the bound that holds for any pairing.
+example is at hand, excess variance is tested by permutation; from a profile's counts and sums of squares by Cochran's
+Q; from counts alone by the bound that holds for any pairing.
 
 Data: predictions of the starter family (`bench/race.py` and `bench/seed_tasks.py` compute and keep them), bundles given
 with --bundle, and the published results of other families, which lie beside this repository where there are any.
@@ -39,7 +40,7 @@ from seedzoo.selection.excess_variance import (
     excess_variance_bound,
     spread_ratio,
 )
-from seedzoo.stress.analysis import Correlation, holm, profile_matrix, spearman
+from seedzoo.stress.analysis import Correlation, holm, profile_excess, profile_matrix, spearman
 from seedzoo.stress.table import read_profile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,7 @@ class Line:
         ratio: sd relative to the in-distribution sd of the same examples where they are the same, else of its own set.
         excess: Test of excess variance.
         correlation: With in-distribution accuracy.
+        paired: Whether the ratio that sampling alone would give is known: ``ratio.expected``.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Line:
     ratio: SpreadRatio
     excess: ExcessVariance
     correlation: Correlation
+    paired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +112,34 @@ def tested(name: str, condition: Bools, identity: Bools, *, permutations: int) -
         ratio=spread_ratio(x, y, expected=excess.noise_sd / base.noise_sd),
         excess=excess,
         correlation=spearman(x, y),
+        paired=True,
     )
 
 
-def counted(name: str, accuracies: Floats, identity: Floats, *, n: int) -> Line:
-    """From accuracies [M] alone."""
+def counted(
+    name: str,
+    accuracies: Floats,
+    identity: Floats,
+    *,
+    n: int,
+    excess: ExcessVariance | None = None,
+    base: ExcessVariance | None = None,
+) -> Line:
+    """From accuracies [M] alone, or with the paired tests of the condition and in distribution."""
+    expected = 1.0
+    known = False
+    if excess is not None and base is not None and "bound" not in (excess.method, base.method):
+        known = excess.noise_sd > 0 and base.noise_sd > 0
+        expected = excess.noise_sd / base.noise_sd if known else 1.0
     return Line(
         name=name,
         n=n,
         mean=float(accuracies.mean()),
         sd=float(accuracies.std(ddof=1)),
-        ratio=spread_ratio(identity, accuracies),
-        excess=excess_variance_bound(accuracies * n, n=n),
+        ratio=spread_ratio(identity, accuracies, expected=expected),
+        excess=excess or excess_variance_bound(accuracies * n, n=n),
         correlation=spearman(identity, accuracies),
+        paired=known,
     )
 
 
@@ -166,18 +184,27 @@ def _check_cache(identity: Bools) -> None:
 
 
 def bundle(folder: Path) -> Result:
-    matrix = profile_matrix(own_profile(read_profile(folder / PROFILE_FILE)).rows)
+    table = own_profile(read_profile(folder / PROFILE_FILE))
+    matrix = profile_matrix(table.rows)
+    name = folder.parent.name if folder.name == "bundle" else folder.name
+    if len(matrix.variants) < 4:
+        sys.exit(f"{folder}: a ratio of spreads needs at least 4 variants, this family has {len(matrix.variants)}")
     identity = matrix.column("id")
     n = dict(zip(matrix.conditions, matrix.n, strict=True))
-    known = [name for name in matrix.conditions if n[name] and not np.isnan(matrix.column(name)).any()]
+    excess = profile_excess(matrix, sum_squares=table.sum_squares)
+    if "id" not in excess or np.isnan(identity).any():
+        sys.exit(f"{folder}: the profile lacks accuracies in distribution")
+    known = [one for one in matrix.conditions if one in excess and not np.isnan(matrix.column(one)).any()]
     return Result(
-        name=folder.parent.name if folder.name == "bundle" else folder.name,
-        about="from the counts of its stress profile",
+        name=name,
+        about="from its stress profile",
         variants=len(matrix.variants),
-        identity=excess_variance_bound(identity * (n["id"] or 1), n=n["id"] or 1),
+        identity=excess["id"],
         mean=float(identity.mean()),
         lines=tuple(
-            counted(name, matrix.column(name), identity, n=int(n[name] or 0)) for name in known if name != "id"
+            counted(one, matrix.column(one), identity, n=int(n[one] or 0), excess=excess[one], base=excess["id"])
+            for one in known
+            if one != "id"
         ),
     )
 
@@ -263,16 +290,23 @@ def _at_noise(identity: ExcessVariance) -> str:
     return ("yes" if identity.p_value >= LEVEL else "no") + f" ({p_text(identity)})"
 
 
+def _told(found: tuple[int, int]) -> str:
+    return f"{_verdict(found)} ({found[0]} of {found[1]})" if found[1] else "not known (counts only)"
+
+
 def findings(result: Result) -> dict[str, str]:
     corrected = holm([line.excess.p_value for line in result.lines])
+    paired = tuple(line for line in result.lines if line.paired)
     wider = _share(result.lines, lambda line: line.ratio.low > 1)
-    foretold = _share(result.lines, lambda line: line.correlation.low <= 0 <= line.correlation.high)
+    grown = _share(paired, lambda line: line.ratio.low > line.ratio.expected)
+    unrelated = _share(result.lines, lambda line: line.correlation.low <= 0 <= line.correlation.high)
     beyond = int((corrected < LEVEL).sum()), len(corrected)
     return {
-        "in-distribution sd is what sampling the test set explains": _at_noise(result.identity),
-        "spread under stress is larger": f"{_verdict(wider)} ({wider[0]} of {wider[1]})",
-        "and beyond sampling noise": f"{_verdict(beyond)} ({beyond[0]} of {beyond[1]})",
-        "in-distribution accuracy does not foretell it": f"{_verdict(foretold)} ({foretold[0]} of {foretold[1]})",
+        "in-distribution sd cannot be told from sampling noise": _at_noise(result.identity),
+        "sd under stress is larger": _told(wider),
+        "and by more than sampling makes it": _told(grown),
+        "sd under stress exceeds sampling noise": _told(beyond),
+        "rank correlation with in-distribution accuracy cannot be told from 0": _told(unrelated),
     }
 
 
@@ -296,7 +330,7 @@ def bounds(low: float, high: float, digits: int) -> str:
 
 
 def paper_text() -> str:
-    found = json.loads((SHARED / "damour2020_anchor.json").read_text())["vision"]
+    found = json.loads((SHARED / "damour2020_anchor.json").read_text(encoding="utf-8"))["vision"]
     models = {"resnet50": "ResNet-50", "bit": "BiT"}
     rows = []
     for key, name in models.items():
@@ -324,7 +358,7 @@ def result_text(result: Result) -> str:
             f"{100 * line.mean:.1f}",
             f"{100 * line.sd:.2f}",
             f"{line.ratio.ratio:.1f}{bounds(line.ratio.low, line.ratio.high, 1)}",
-            f"{line.ratio.expected:.1f}" if line.excess.method == "permutation" else "–",
+            f"{line.ratio.expected:.1f}" if line.paired else "–",
             p_text(line.excess),
             f"{line.correlation.rho:.2f}{bounds(line.correlation.low, line.correlation.high, 2)}",
         ]
@@ -381,6 +415,10 @@ def main() -> None:
     else:
         print(f"no published results in {SHARED}", file=sys.stderr)
     rows = {result.name: findings(result) for result in results}
+    if len(rows) < len(results):
+        sys.exit("two families have the same name: give a bundle's folder another")
+    if not rows:
+        sys.exit("there is no family to look at: name one with --bundle")
     head = ["finding of the paper", *rows]
     summary = table(head, [[name, *(told[name] for told in rows.values())] for name in next(iter(rows.values()))])
     parts = {

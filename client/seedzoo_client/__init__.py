@@ -8,8 +8,8 @@
         report = zoo.select("mydata/")
         model = zoo.download(report.recommended, to="model.onnx")
 
-Importing it loads no machine-learning package, and gRPC only when :class:`Client` is first named. Errors are
-:class:`seedzoo.errors.ZooError` and its subclasses.
+:class:`AsyncClient` is the same for asyncio. Importing this loads no machine-learning package, and gRPC only when a
+client is first named. Errors are :class:`seedzoo.errors.ZooError` and its subclasses.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from seedzoo.errors import ZooError
     from seedzoo.records import SelectionReport
+    from seedzoo_client.aio.client import AsyncClient
+    from seedzoo_client.aio.labelling import AsyncLabellingSession
     from seedzoo_client.client import Client
     from seedzoo_client.datasets import LocalDataset, open_dataset
     from seedzoo_client.labelling import LabellingSession
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
 
 __all__ = [
+    "AsyncClient",
+    "AsyncLabellingSession",
     "Client",
     "ConditionView",
     "FamilyView",
@@ -48,6 +52,8 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "AsyncClient": "seedzoo_client.aio.client",
+    "AsyncLabellingSession": "seedzoo_client.aio.labelling",
     "Client": "seedzoo_client.client",
     "ConditionView": "seedzoo_client.views",
     "FamilyView": "seedzoo_client.views",

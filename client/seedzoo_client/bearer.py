@@ -48,7 +48,8 @@ class Bearer(
                 hint="Set SEEDZOO_TOKEN to what `zoo token create` printed, and nothing else.",
                 field="token",
             )
-        self._header = ("authorization", f"Bearer {text}")
+        self.header = ("authorization", f"Bearer {text}")
+        """The metadata that says it."""
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
         """With the token."""
@@ -70,7 +71,7 @@ class Bearer(
         return _CallDetails(
             method=details.method,
             timeout=details.timeout,
-            metadata=[*(details.metadata or ()), self._header],
+            metadata=[*(details.metadata or ()), self.header],
             credentials=details.credentials,
             wait_for_ready=getattr(details, "wait_for_ready", None),
             compression=getattr(details, "compression", None),

@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 
 import grpc
 
-from seedzoo.errors import RequestError
 from seedzoo_client import convert
-from seedzoo_client.arguments import as_text, as_whole
-from seedzoo_client.cache import VariantName
+from seedzoo_client.catalog_requests import (
+    VariantListing,
+    card_request,
+    family_request,
+    profile_request,
+    variant_request,
+)
 from seedzoo_client.pages import pages
 from seedzoo_client.status import translated
 from seedzoo_client.views import FamilyView, ProfileView, VariantView
@@ -47,10 +51,10 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such family.
         """
-        as_text(name, field="family")
+        request = family_request(name)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
-            return convert.family_view(stub.GetFamily(catalog_pb2.GetFamilyRequest(name=name), timeout=self._timeout))
+            return convert.family_view(stub.GetFamily(request, timeout=self._timeout))
 
     def variants(
         self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
@@ -67,29 +71,14 @@ class CatalogCalls(ABC):
             NotFound: There is no such family.
             RequestError: ``filter`` or ``order_by`` cannot be understood.
         """
-        as_text(family, field="family")
-        for field, text in (("filter", filter), ("order_by", order_by)):
-            if text != "":
-                as_text(text, field=field)
-        if limit is not None and as_whole(limit, field="limit") < 1:
-            raise RequestError(f"limit must be at least 1, not {limit}", field="limit")
+        listing = VariantListing(family, filter, order_by, limit)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         found: list[VariantView] = []
         for page in pages(
-            lambda token: stub.ListVariants(
-                catalog_pb2.ListVariantsRequest(
-                    family=family,
-                    filter=filter,
-                    order_by=order_by,
-                    page_token=token,
-                    page_size=min(limit or 0, 1_000),
-                ),
-                timeout=self._timeout,
-            ),
-            server=self.server,
+            lambda token: stub.ListVariants(listing.page(token), timeout=self._timeout), server=self.server
         ):
             found += [convert.variant_view(variant) for variant in page.variants]
-            if limit is not None and len(found) >= limit:
+            if listing.full(len(found)):
                 return found[:limit]
         return found
 
@@ -99,12 +88,10 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such variant.
         """
-        asked = VariantName.parse(as_text(name, field="variant"))
+        request = variant_request(name)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
-            return convert.variant_view(
-                stub.GetVariant(catalog_pb2.GetVariantRequest(name=str(asked)), timeout=self._timeout)
-            )
+            return convert.variant_view(stub.GetVariant(request, timeout=self._timeout))
 
     def card(self, name: str) -> str:
         """The model card of a family or of a variant, as Markdown.
@@ -115,10 +102,10 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such family or variant, or it has no model card.
         """
-        asked = as_text(name, field="name")
+        request = card_request(name)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
-            return str(stub.GetCard(catalog_pb2.GetCardRequest(name=asked), timeout=self._timeout).text)
+            return str(stub.GetCard(request, timeout=self._timeout).text)
 
     def profile(self, family: str) -> ProfileView:
         """The measured table variant x condition of a family.
@@ -126,9 +113,7 @@ class CatalogCalls(ABC):
         Raises:
             NotFound: There is no such family, or it has no profile.
         """
-        as_text(family, field="family")
+        request = profile_request(family)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         with translated(self.server):
-            return convert.profile_view(
-                stub.GetProfile(catalog_pb2.GetProfileRequest(family=family), timeout=self._timeout)
-            )
+            return convert.profile_view(stub.GetProfile(request, timeout=self._timeout))

@@ -15,7 +15,15 @@ from seedzoo_client.bearer import Bearer
 from seedzoo_client.quoting import quoted
 from seedzoo_client.settings import TLSConfig
 
-__all__ = ["RETRIED_METHODS", "Address", "open_channel", "parse_address", "service_config"]
+__all__ = [
+    "RETRIED_METHODS",
+    "Address",
+    "channel_credentials",
+    "channel_options",
+    "open_channel",
+    "parse_address",
+    "service_config",
+]
 
 DEFAULT_PORT = 7316
 
@@ -99,13 +107,8 @@ def service_config() -> str:
     return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
 
 
-def open_channel(address: Address, *, tls: TLSConfig | None, token: str | None) -> grpc.Channel:
-    """Open a channel; nothing is sent before the first call.
-
-    Raises:
-        RequestError: A token would travel unencrypted to another machine.
-        LocalFailure: A TLS file cannot be read.
-    """
+def channel_options(address: Address) -> list[tuple[str, str | int]]:
+    """GRPC's settings for a channel to that address."""
     options: list[tuple[str, str | int]] = [
         # A profile of a large family is bigger than gRPC's default of 4 MiB.
         ("grpc.max_receive_message_length", 64 << 20),
@@ -124,6 +127,18 @@ def open_channel(address: Address, *, tls: TLSConfig | None, token: str | None) 
     if address.local:
         # gRPC would ask http_proxy even for localhost.
         options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def channel_credentials(
+    address: Address, *, tls: TLSConfig | None, token: str | None
+) -> grpc.ChannelCredentials | None:
+    """Credentials of an encrypted channel; None for one in plain text.
+
+    Raises:
+        RequestError: A token would travel unencrypted to another machine.
+        LocalFailure: A TLS file cannot be read.
+    """
     encrypted = address.tls or tls is not None
     if token and not (encrypted or address.local):
         raise RequestError(
@@ -131,8 +146,20 @@ def open_channel(address: Address, *, tls: TLSConfig | None, token: str | None) 
             hint=f"Use --server https://{address.label}, or unset the token.",
             field="token",
         )
-    if encrypted:
-        channel = grpc.secure_channel(address.target, _credentials(tls or TLSConfig()), options=options)
+    return _credentials(tls or TLSConfig()) if encrypted else None
+
+
+def open_channel(address: Address, *, tls: TLSConfig | None, token: str | None) -> grpc.Channel:
+    """Open a channel; nothing is sent before the first call.
+
+    Raises:
+        RequestError: A token would travel unencrypted to another machine.
+        LocalFailure: A TLS file cannot be read.
+    """
+    options = channel_options(address)
+    credentials = channel_credentials(address, tls=tls, token=token)
+    if credentials is not None:
+        channel = grpc.secure_channel(address.target, credentials, options=options)
     else:
         channel = grpc.insecure_channel(address.target, options=options)
     return grpc.intercept_channel(channel, Bearer(token)) if token else channel

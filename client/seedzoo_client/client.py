@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,29 +12,27 @@ from types import TracebackType
 
 import grpc
 
-from seedzoo.errors import RequestError, Unavailable
 from seedzoo.records import Evaluation, SelectionReport
-from seedzoo_client.arguments import as_names, as_number, as_text
+from seedzoo_client.arguments import as_text
 from seedzoo_client.asking import Inquiry
 from seedzoo_client.background import in_background
-from seedzoo_client.cache import CachedModel, ModelCache, VariantName, copy_model
+from seedzoo_client.base import ClientBase, check_names
+from seedzoo_client.cache import CachedModel, VariantName, copy_model
 from seedzoo_client.catalog_calls import CatalogCalls
-from seedzoo_client.channel import open_channel, parse_address
+from seedzoo_client.channel import open_channel
 from seedzoo_client.class_tables import ClassProportions, Costs
 from seedzoo_client.datasets import DataSource, LocalDataset, bind, refuse_columns, scan_source
+from seedzoo_client.deletion import Deletion
 from seedzoo_client.download import Downloader
 from seedzoo_client.fitting import browse_only, fitting_family
 from seedzoo_client.labelling import LabellingSession, LabellingSettings, open_session, without_labels
 from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.progress import ProgressCallback, ignore
-from seedzoo_client.quoting import quoted
 from seedzoo_client.retry import persistently
 from seedzoo_client.scan import Scan
-from seedzoo_client.settings import RetryConfig, TLSConfig, load_settings
-from seedzoo_client.status import translated
 from seedzoo_client.upload import UploadedDataset, Uploader
 from seedzoo_client.watch import Watcher
-from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc, selection_pb2_grpc
+from seedzoo_protos.v1 import dataset_pb2_grpc, selection_pb2_grpc
 
 __all__ = ["Client"]
 
@@ -41,7 +40,7 @@ __all__ = ["Client"]
 _CLOSE_SECONDS = 1.0
 
 
-class Client(CatalogCalls):
+class Client(ClientBase, CatalogCalls):
     """A connection to a seedzoo server; use it as a context manager.
 
     Nothing is sent before the first call. Every failure is a :class:`seedzoo.errors.ZooError`.
@@ -57,30 +56,7 @@ class Client(CatalogCalls):
         retry: How long a connection that broke is taken up again.
     """
 
-    def __init__(
-        self,
-        target: str | None = None,
-        *,
-        tls: TLSConfig | bool | None = None,
-        token: str | None = None,
-        timeout: float = 60.0,
-        home: str | os.PathLike[str] | None = None,
-        offline: bool | None = None,
-        retry: RetryConfig | None = None,
-    ) -> None:
-        timeout = as_number(timeout, field="timeout")
-        for name, text in (("target", target), ("token", token)):
-            if text is not None and not isinstance(text, str):
-                raise RequestError(f"{name} must be text, not {quoted(text)}", field=name)
-        if not timeout > 0:
-            raise RequestError(f"timeout must be more than 0 seconds, not {timeout}", field="timeout")
-        self.settings = load_settings(server=target, token=token, home=home, offline=offline, tls=tls)
-        self._address = parse_address(self.settings.server)
-        self._timeout = timeout
-        self._retry = retry or RetryConfig()
-        self._cache = ModelCache(self.settings.home)
-        self._opened: grpc.Channel | None = None
-        self._dataset_id: str | None = None
+    _opened: grpc.Channel | None = None
 
     def __enter__(self) -> Client:
         return self
@@ -98,20 +74,6 @@ class Client(CatalogCalls):
             self._opened = None
             closing.start()
             closing.join(_CLOSE_SECONDS)
-
-    @property
-    def server(self) -> str:
-        """The server's address as people write it."""
-        return self._address.label
-
-    @property
-    def last_dataset_id(self) -> str | None:
-        """The dataset on the server that the latest :meth:`upload` or :meth:`select` made or found.
-
-        Known before its images are sent, so that :meth:`delete_dataset` can remove them after a call that failed or
-        was stopped; None where the server holds nothing of it.
-        """
-        return self._dataset_id
 
     def upload(
         self,
@@ -140,7 +102,7 @@ class Client(CatalogCalls):
             RequestError: An argument cannot be used, or several families fit.
         """
         self._dataset_id = None
-        columns = _check_names(family, group, slices)
+        columns = check_names(family, group, slices)
         return in_background(
             lambda show: self._upload(data, family, label_map, group, columns, check=check, progress=show),
             progress=progress or ignore,
@@ -198,7 +160,7 @@ class Client(CatalogCalls):
             class_proportions=class_proportions, evaluation=evaluation, prior=prior,
         )  # fmt: skip
         inquiry.check()
-        columns = _check_names(family, group, slices)
+        columns = check_names(family, group, slices)
         if request_id is not None:
             as_text(request_id, field="request_id")
         if isinstance(data, UploadedDataset):
@@ -271,7 +233,7 @@ class Client(CatalogCalls):
             RequestError: An argument cannot be used, or there are several families.
         """
         settings = LabellingSettings(budget=budget, audit=audit, seed=seed, alpha=alpha, delta=delta)
-        _check_names(family, None, ())
+        check_names(family, None, ())
         self._dataset_id = None
 
         def work(show: ProgressCallback) -> LabellingSession:
@@ -329,18 +291,24 @@ class Client(CatalogCalls):
         """Delete uploaded images, what was predicted for them, and the selections made with them.
 
         Raises:
-            NotFound: There is no such dataset.
+            NotFound: There is no such dataset. Where the connection broke off and the dataset is gone afterwards, it
+                is taken for deleted.
         """
-        as_text(dataset_id, field="dataset_id")
+        deletion = Deletion(dataset_id, server=self.server, retry=self._retry)
         stub = dataset_pb2_grpc.DatasetServiceStub(self._channel())
-        with translated(self.server):
-            stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=dataset_id), timeout=self._timeout)
+        while True:
+            try:
+                stub.DeleteDataset(deletion.request, timeout=self._timeout)
+            except grpc.RpcError as error:
+                seconds = deletion.failed(error)
+            else:
+                return
+            if seconds is None:
+                return
+            time.sleep(seconds)
 
     def _channel(self) -> grpc.Channel:
-        if self.settings.offline:
-            raise Unavailable(
-                "offline mode is on, and this needs a server", hint="Unset SEEDZOO_OFFLINE.", reason="OFFLINE"
-            )
+        self._refuse_offline()
         if self._opened is None:
             self._opened = open_channel(self._address, tls=self.settings.tls, token=self.settings.token)
         return self._opened
@@ -371,9 +339,6 @@ class Client(CatalogCalls):
         uploader = Uploader(self._channel(), server=self.server, timeout=self._timeout, retry=self._retry)
         return uploader.upload(dataset, family=chosen, progress=progress, created=self._created)
 
-    def _created(self, dataset_id: str) -> None:
-        self._dataset_id = dataset_id
-
     def _bind(self, scan: Scan, family: str | None, label_map: LabelMap | None) -> tuple[str, LocalDataset]:
         if family is not None:
             found = self.family(family)
@@ -381,11 +346,3 @@ class Client(CatalogCalls):
                 raise browse_only(found, self.families())
             return family, bind(scan, ClassMatcher(found.task.classes, label_map))
         return fitting_family(scan, self.families(), label_map=label_map, server=self.server)
-
-
-def _check_names(family: str | None, group: str | None, slices: str | Sequence[str]) -> tuple[str, ...]:
-    """Refuse names that are none; the columns of slices."""
-    for field, name in (("family", family), ("group", group)):
-        if name is not None:
-            as_text(name, field=field)
-    return as_names(slices, field="slices")

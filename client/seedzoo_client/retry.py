@@ -53,19 +53,30 @@ class Backoff:
         Args:
             why: What is wrong, in a few words.
         """
+        seconds = self.delay(why)
+        if seconds is None:
+            return False
+        self._sleep(seconds)
+        return True
+
+    def delay(self, why: str) -> float | None:
+        """Seconds to wait before the next attempt; None when it has been tried for long enough.
+
+        Args:
+            why: As for :meth:`pause`.
+        """
         now = self._clock()
         if not self._failures:
             self._since = now
         self._failures += 1
         if self._failures > 1:
             if now - self._since >= self._config.total_seconds:
-                return False
+                return None
             self._progress(Progress(Stage.RECONNECTING, detail=why))
         # The exponent is bounded: a long outage with short pauses must not overflow.
         growth: float = 2.0 ** min(self._failures - 1, 30)
         # Many clients that lost one server must not come back at the same moment.
-        self._sleep(min(self._config.initial_seconds * growth, self._config.maximum_seconds) * random.uniform(0.5, 1.0))
-        return True
+        return min(self._config.initial_seconds * growth, self._config.maximum_seconds) * random.uniform(0.5, 1.0)
 
 
 def persistently(call: Callable[[], _T], *, config: RetryConfig, server: str, progress: ProgressCallback) -> _T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -53,7 +54,12 @@ CLASS_OF_CODE: dict[StatusCode, type[ZooError]] = {
 """The class where the server gives no details of its own; ZooError for all other codes."""
 
 _DOMAIN = "seedzoo"
+_ENDED = (grpc.Call, grpc.aio.AioRpcError)
+"""What says how a call ended; grpc.aio's errors are no calls."""
 _TRANSIENT = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED})
+_BROKEN = ("RST_STREAM", "Internal error from Core")
+"""Internal errors that are broken streams: a proxy gave up on a long one; grpc.aio could not write, and lost why."""
+_CALLED_TOO_OFTEN = "RATE_LIMITED"
 _START_HINT = "Start one with `zoo serve --dev`, or name yours with --server HOST:PORT or SEEDZOO_SERVER."
 _TOKEN_HINT = "Set an access token: SEEDZOO_TOKEN, or token in config.toml."
 
@@ -82,21 +88,21 @@ def translated(server: str) -> Iterator[None]:
 
 def is_transient(error: grpc.RpcError) -> bool:
     """Whether the same stream may work when it is opened again."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, _ENDED):
         return False
     code = error.code()
     details = _details(error)
     if details.kind:
         # A store may come back as a server does; one that is unsafe has a kind of its own and stays so.
         passing = details.kind == StoreError.__name__ and code is StatusCode.UNAVAILABLE
-        return passing or details.kind == Unavailable.__name__
-    # A proxy that gives up on a long stream resets it; gRPC reports that as an internal error.
-    return code in _TRANSIENT or (code is StatusCode.INTERNAL and "RST_STREAM" in (error.details() or ""))
+        return passing or details.kind == Unavailable.__name__ or details.reason == _CALLED_TOO_OFTEN
+    text = error.details() or ""
+    return code in _TRANSIENT or (code is StatusCode.INTERNAL and any(sign in text for sign in _BROKEN))
 
 
 def trouble(error: grpc.RpcError | None) -> str:
     """What is wrong while a transient error lasts, in a few words."""
-    if isinstance(error, grpc.Call) and (details := _details(error)).kind:
+    if isinstance(error, _ENDED) and (details := _details(error)).kind:
         return details.message
     return "connection lost"
 
@@ -108,7 +114,7 @@ def from_rpc_error(error: grpc.RpcError, *, server: str) -> ZooError:
         error: What grpc raised.
         server: The server's address as people are told.
     """
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, _ENDED):
         return ZooError(f"the call to {server} failed: {error}", reason="SERVER_FAILED")
     code, text = error.code(), error.details() or ""
     details = _details(error)
@@ -161,7 +167,7 @@ def _unreachable(text: str, *, server: str) -> ZooError:
     return Unavailable(f"no server answers at {server}", hint=_START_HINT)
 
 
-def _details(error: grpc.Call) -> _Details:
+def _details(error: Any) -> _Details:
     try:
         status = rpc_status.from_call(error)
     except (ValueError, DecodeError):

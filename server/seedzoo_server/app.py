@@ -26,10 +26,12 @@ from seedzoo_protos.v1 import (
 from seedzoo_server.border import Border
 from seedzoo_server.catalog_service import CatalogServicer
 from seedzoo_server.dataset_service import DatasetServicer
+from seedzoo_server.decoders import decoder_of
 from seedzoo_server.identity import ANYBODY, Identity
 from seedzoo_server.labelling_service import Labelling
 from seedzoo_server.metrics import Metrics, serve_metrics
 from seedzoo_server.quotas import Quota
+from seedzoo_server.rates import CallRates
 from seedzoo_server.runner import Runner
 from seedzoo_server.selection_service import SelectionServicer
 from seedzoo_server.settings import ServerSettings, is_loopback
@@ -37,6 +39,7 @@ from seedzoo_server.sweeper import Sweeper, keep_sweeping
 from seedzoo_server.tenants import Tenants
 from seedzoo_server.tls import tls_credentials
 from seedzoo_server.tokens import Tokens
+from seedzoo_server.tracing import open_tracing
 
 __all__ = ["ZooServer", "check_address"]
 
@@ -91,13 +94,24 @@ class ZooServer:
             ),
         )
         self._sweeper = Sweeper(tenants, store, dataset_days=settings.dataset_days)
-        labelling = Labelling(catalog=catalog, max_pixels=settings.max_pixels)
+        self._decoder = decoder_of(settings)
+        labelling = Labelling(catalog=catalog, max_pixels=settings.max_pixels, decoder=self._decoder)
         self._metrics = Metrics()
+        self._tracing = open_tracing(otel=settings.otel)
         self._runner = Runner(
-            catalog=catalog, tenants=tenants, labelling=labelling, settings=settings, metrics=self._metrics
+            catalog=catalog,
+            tenants=tenants,
+            labelling=labelling,
+            settings=settings,
+            metrics=self._metrics,
+            decoder=self._decoder,
+            tracing=self._tracing,
         )
         identify = _token_required(Tokens(store)) if settings.auth == "tokens" else _anybody
-        self._server = grpc.aio.server(interceptors=[Border(identify, self._metrics)], options=_OPTIONS)
+        # Where nobody is told apart, a limit would let one caller shut out all others.
+        rates = CallRates(settings.tenant_calls_per_s if settings.auth == "tokens" else 0)
+        border = Border(identify, self._metrics, rates, self._tracing)
+        self._server = grpc.aio.server(interceptors=[border], options=_OPTIONS)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogServicer(catalog, url_expires_s=settings.url_expires_s), self._server
         )
@@ -182,8 +196,10 @@ class ZooServer:
                 task.cancel()
         await self._health.enter_graceful_shutdown()
         await self._runner.close()
+        await asyncio.to_thread(self._decoder.close)
         await self._server.stop(self._settings.shutdown_grace_s)
         await asyncio.to_thread(self._stop_metrics)
+        await asyncio.to_thread(self._tracing.close)
 
 
 def _anybody(_token: str | None) -> Identity:

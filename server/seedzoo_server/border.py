@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from seedzoo_server.identity import Identity, check_role, set_caller
 from seedzoo_server.logs import new_call
 from seedzoo_server.metrics import Metrics
 from seedzoo_server.public import public
+from seedzoo_server.rates import CallRates
+from seedzoo_server.tracing import Tracing
 
 __all__ = ["Border", "status_of"]
 
@@ -51,7 +54,7 @@ _CODES: tuple[tuple[type[errors.ZooError], grpc.StatusCode], ...] = (
 
 
 def status_of(error: errors.ZooError) -> tuple[grpc.StatusCode, status_pb2.Status]:
-    """The code and the detailed status (ErrorInfo, and BadRequest where a field is at fault) of an error.
+    """The code and the detailed status of an error: ErrorInfo, and BadRequest or RetryInfo where they say more.
 
     Texts that would not fit into the metadata of an answer are cut.
     """
@@ -64,6 +67,10 @@ def status_of(error: errors.ZooError) -> tuple[grpc.StatusCode, status_pb2.Statu
     if error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, errors.LimitExceeded) and error.retry_s:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(math.ceil(1000 * error.retry_s))
+        details.append(retry)
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message)
     for detail in details:
         packed = any_pb2.Any()
@@ -96,11 +103,17 @@ class Border(grpc.aio.ServerInterceptor):
     Args:
         identify: Who a token stands for (None: the call has none); raises ZooError. Runs in a thread.
         metrics: Counts calls.
+        rates: How often a tenant may call.
+        tracing: Makes a span of each call.
     """
 
-    def __init__(self, identify: Callable[[str | None], Identity], metrics: Metrics) -> None:
+    def __init__(
+        self, identify: Callable[[str | None], Identity], metrics: Metrics, rates: CallRates, tracing: Tracing
+    ) -> None:
         self._identify = identify
         self._metrics = metrics
+        self._rates = rates
+        self._tracing = tracing
 
     async def intercept_service(
         self,
@@ -126,13 +139,15 @@ class Border(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _served(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> AsyncIterator[None]:
         """Around a call: who calls, what becomes of exceptions, and what is counted and logged of it."""
-        new_call(_metadata(context, "x-request-id"))
+        identifier = new_call(_metadata(context, "x-request-id"))
+        traced = self._tracing.call(method, metadata=context.invocation_metadata() or (), request_id=identifier)
         started = time.perf_counter()
         code = grpc.StatusCode.CANCELLED  # stays where the call is torn down
         tenant = ""
         try:
             identity = await asyncio.to_thread(self._identify, _bearer(context))
             tenant = identity.tenant
+            self._rates.count(tenant)
             check_role(identity, method)
             set_caller(identity)
             yield
@@ -143,6 +158,7 @@ class Border(grpc.aio.ServerInterceptor):
         finally:
             seconds = time.perf_counter() - started
             self._metrics.call_ended(method, code.name, seconds)
+            traced(code)
             facts = {"method": method, "code": code.name, "seconds": round(seconds, 4), "tenant": tenant}
             _log.info("%s %s in %.3f s", method, code.name, seconds, extra={"facts": facts})
 

@@ -12,8 +12,8 @@ import grpc
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import parse_family, parse_variant
 from seedzoo.catalog.selectable import model_of
-from seedzoo.errors import IntegrityError, RequestError
-from seedzoo.records import FileEntry, Release
+from seedzoo.errors import IntegrityError, NotFound, RequestError
+from seedzoo.records import Family, FileEntry, Release, Variant
 from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
 from seedzoo_server.convert import family_message, variant_message
 from seedzoo_server.listing import arrange
@@ -55,7 +55,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         for name in page:
             try:
                 found.append(await asyncio.to_thread(self._catalog.family, parse_family(name)))
-            except IntegrityError as error:
+            except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
                 _log.error("family %s is left out of the listing: %s", name, error.message)
         return catalog_pb2.ListFamiliesResponse(
             families=[family_message(family, release) for family, release in found], next_page_token=token
@@ -70,11 +70,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.ListVariantsResponse:
         """Variants by filter and order, a page at a time."""
         family, release = await asyncio.to_thread(self._catalog.family, parse_family(request.family))
-        profile = await asyncio.to_thread(self._catalog.profile, release)
-        accuracies: dict[str, dict[str, float]] = {}
-        for row in profile.rows:
-            accuracies.setdefault(row.condition, {})[row.variant] = row.accuracy
-        kept = arrange(family.variants, accuracies, where=request.filter, order_by=request.order_by)
+        kept = await asyncio.to_thread(self._arranged, family, release, request)
         page, token = page_of(
             kept,
             page_size=request.page_size,
@@ -91,6 +87,13 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             next_page_token=token,
             total_size=len(kept),
         )
+
+    def _arranged(self, family: Family, release: Release, request: catalog_pb2.ListVariantsRequest) -> list[Variant]:
+        """In a thread: a profile may have a hundred thousand rows."""
+        accuracies: dict[str, dict[str, float]] = {}
+        for row in self._catalog.profile(release).rows:
+            accuracies.setdefault(row.condition, {})[row.variant] = row.accuracy
+        return arrange(family.variants, accuracies, where=request.filter, order_by=request.order_by)
 
     async def GetVariant(self, request: catalog_pb2.GetVariantRequest, context: Context) -> catalog_pb2.Variant:
         """One variant, with presigned URLs if asked for and possible."""

@@ -46,6 +46,7 @@ _LOOK_S = 1.0
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file: its private key.")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM file: authority of clients' certificates.")
 @click.option("--metrics-port", type=int, help="Serve Prometheus metrics on this port.")
+@click.option("--otel", is_flag=True, default=None, help="Send OpenTelemetry traces to where OTEL_* variables say.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log.  [default: text]")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least level logged.  [default: info]"

@@ -12,6 +12,7 @@ from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import FamilyRef
 from seedzoo.engine.queried import predict_all, queried_report
 from seedzoo.errors import AlreadyExists, Conflict, DataError, RequestError
+from seedzoo.inference.decoding import Decoder
 from seedzoo.records import ProgressUpdate, SelectionReport, SelectionState
 from seedzoo_protos.v1 import selection_pb2
 from seedzoo_server.storage.labelling import OpenLabelling
@@ -69,11 +70,13 @@ class Labelling:
     Args:
         catalog: Where families come from.
         max_pixels: Largest image that is decoded.
+        decoder: Decodes the images.
     """
 
-    def __init__(self, *, catalog: Catalog, max_pixels: int) -> None:
+    def __init__(self, *, catalog: Catalog, max_pixels: int, decoder: Decoder) -> None:
         self._catalog = catalog
         self._max_pixels = max_pixels
+        self._decoder = decoder
 
     def prepare(
         self,
@@ -104,6 +107,7 @@ class Labelling:
             predictions=tenant.datasets.predictions(request.dataset_id, release.id),
             on_progress=on_progress,
             should_stop=should_stop,
+            decoder=self._decoder,
         )
         tenant.labellings.create(
             request.dataset_id,

@@ -6,15 +6,19 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from seedzoo.errors import RequestError
 from seedzoo.records import Variant
 
 __all__ = ["arrange"]
 
-_TERM = re.compile(r"\s*accuracy\[([^\]]+)\]\s*(>=|<=|>|<|=)\s*([0-9.eE+-]+)\s*")
-_ORDER = re.compile(r"\s*(?:accuracy\[([^\]]+)\]|(tag))\s*(asc|desc)?\s*")
+# A condition's name may hold anything, such as slice/site=a]b or slice/kind=R AND D: it ends before what must follow.
+_TERM = re.compile(
+    r"\s*accuracy\[(.+?)\]\s*(>=|<=|>|<|=)\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)", re.DOTALL
+)
+_AND = re.compile(r"\s+AND(?=\s)|\s*$")
+_ORDER = re.compile(r"\s*(?:accuracy\[(.+)\]|(tag))\s*(asc|desc)?\s*", re.DOTALL)
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
 }  # fmt: skip
@@ -32,11 +36,8 @@ def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, 
         RequestError: Filter or order cannot be parsed or name a condition that the profile does not have.
     """
     kept = sorted(variants, key=lambda variant: variant.tag)
-    for term in re.split(r"\sAND\s", where) if where.strip() else []:
-        parsed = _TERM.fullmatch(term)
-        if parsed is None:
-            raise _unparsable("filter", term)
-        values, compare, bound = _column(accuracies, parsed[1], "filter"), _COMPARE[parsed[2]], _number(parsed[3])
+    for term in _terms(where):
+        values, compare, bound = _column(accuracies, term[1], "filter"), _COMPARE[term[2]], float(term[3])
         kept = [variant for variant in kept if variant.tag in values and compare(values[variant.tag], bound)]
     if order_by.strip():
         parsed = _ORDER.fullmatch(order_by)
@@ -52,6 +53,19 @@ def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, 
     return kept
 
 
+def _terms(where: str) -> Iterator[re.Match[str]]:
+    at, more = 0, bool(where.strip())
+    while more:
+        parsed = _TERM.match(where, at)
+        if parsed is None:
+            raise _unparsable("filter", where[at:])
+        following = _AND.match(where, parsed.end())
+        if following is None:
+            raise _unparsable("filter", where[parsed.end() :])
+        yield parsed
+        at, more = following.end(), following.group().endswith("AND")
+
+
 def _column(accuracies: Accuracies, condition: str, field: str) -> Mapping[str, float]:
     if condition not in accuracies:
         near = difflib.get_close_matches(condition, accuracies, n=3)
@@ -62,13 +76,6 @@ def _column(accuracies: Accuracies, condition: str, field: str) -> Mapping[str, 
             field=field,
         )
     return accuracies[condition]
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError as error:
-        raise _unparsable("filter", text) from error
 
 
 def _unparsable(field: str, text: str) -> RequestError:

@@ -31,6 +31,7 @@ from seedzoo.errors import (
     Unavailable,
     ZooError,
 )
+from seedzoo.inference.decoding import Decoder
 from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionReport, SelectionState
 from seedzoo_server.asked import settings_of
 from seedzoo_server.fair_queue import FairQueue
@@ -39,6 +40,7 @@ from seedzoo_server.metrics import Metrics
 from seedzoo_server.settings import ServerSettings
 from seedzoo_server.storage.selections import SelectionRecord
 from seedzoo_server.tenants import Tenant, Tenants
+from seedzoo_server.tracing import SelectionTrace, Tracing
 
 __all__ = ["Runner"]
 
@@ -67,6 +69,23 @@ class _Job:
     """Under which it is worked on; 0 while it waits."""
     lost: bool = False
     """Whether it was cancelled or taken over elsewhere."""
+    origin: object = None
+    """The call that started it, where this process served it."""
+    trace: SelectionTrace = field(default_factory=SelectionTrace)
+
+    def report(self, progress: ProgressUpdate) -> None:
+        """The work is that far."""
+        self.progress = progress
+        self.trace.progress(progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    """A selection that this process could not bring to an end."""
+
+    since: float
+    epoch: int
+    """Under which it was worked on; 0 where it could not even be claimed."""
 
 
 class Runner:
@@ -78,15 +97,27 @@ class Runner:
         labelling: Prepares selections that ask for labels.
         settings: Workers, lease and limits.
         metrics: Counts selections and failures of the store.
+        decoder: Decodes the images of all selections.
+        tracing: Makes spans of selections.
     """
 
     def __init__(
-        self, *, catalog: Catalog, tenants: Tenants, labelling: Labelling, settings: ServerSettings, metrics: Metrics
+        self,
+        *,
+        catalog: Catalog,
+        tenants: Tenants,
+        labelling: Labelling,
+        settings: ServerSettings,
+        metrics: Metrics,
+        decoder: Decoder,
+        tracing: Tracing,
     ) -> None:
         self._catalog = catalog
         self._tenants = tenants
         self._labelling = labelling
         self._settings = settings
+        self._decoder = decoder
+        self._tracing = tracing
         self._name = secrets.token_hex(8)
         self._beat_s = settings.lease_s / _BEATS_PER_LEASE
         # Threads of its own: a selection must not take those that calls need for the store.
@@ -94,7 +125,7 @@ class Runner:
         self._queue = FairQueue()
         self._metrics = metrics
         metrics.watch_queue(self._queue.__len__)
-        self._given_up: dict[_Key, float] = {}
+        self._given_up: dict[_Key, _GivenUp] = {}
         self._seen: dict[_Key, tuple[str, float]] = {}
         self._jobs: dict[_Key, _Job] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -122,6 +153,7 @@ class Runner:
                 f"{len(self._queue)} selections are waiting on this server already",
                 hint="Try again in a minute.",
                 reason="QUEUE_FULL",
+                retry_s=60,
             )
 
     def submit(self, tenant: Tenant, selection_id: str, *, abandoned: str | None = None) -> None:
@@ -135,7 +167,7 @@ class Runner:
         key = (tenant.name, selection_id)
         if key not in self._jobs:
             self._given_up.pop(key, None)
-            self._jobs[key] = _Job(abandoned=abandoned)
+            self._jobs[key] = _Job(abandoned=abandoned, origin=self._tracing.origin())
             self._queue.put(*key)
 
     async def _beat(self) -> None:
@@ -170,6 +202,7 @@ class Runner:
                         found.add((name, record.id))
                         self._consider(tenant, record, etag)
                 self._seen = {key: seen for key, seen in self._seen.items() if key in found}
+                self._given_up = {key: mark for key, mark in self._given_up.items() if key in found}
             except ZooError as error:
                 _log.warning("cannot look for unfinished selections: %s", error.message)
             await asyncio.sleep(self._beat_s)
@@ -177,7 +210,8 @@ class Runner:
     def _consider(self, tenant: Tenant, record: SelectionRecord, etag: str) -> None:
         key = (tenant.name, record.id)
         now = time.monotonic()
-        if key in self._jobs or now - self._given_up.get(key, -_GIVEN_UP_S) < _GIVEN_UP_S:
+        mark = self._left_by_us(key, record)
+        if key in self._jobs or (mark is not None and now - mark.since < _GIVEN_UP_S):
             return
         seen, since = self._seen.get(key, ("", now))
         if seen != etag:
@@ -189,6 +223,14 @@ class Runner:
             self._seen.pop(key, None)
             _log.info("taking up selection %s of %s (epoch %d)", record.id, tenant.name, record.epoch + 1)
             self.submit(tenant, record.id, abandoned=etag if dead else None)
+
+    def _left_by_us(self, key: _Key, record: SelectionRecord) -> _GivenUp | None:
+        """That this process gave up the selection, as long as nobody else has worked on it since."""
+        mark = self._given_up.get(key)
+        if mark is None:
+            return None
+        others = record.state is SelectionState.RUNNING and record.worker != self._name
+        return None if others or 0 < mark.epoch < record.epoch else mark
 
     async def cancel(self, tenant: Tenant, selection_id: str) -> SelectionRecord:
         """Cancel a selection; one that has ended stays as it is. Raises NotFound."""
@@ -216,7 +258,7 @@ class Runner:
                 yield progress, record
             if record.rests:
                 return
-            if job is None and (tenant.name, selection_id) in self._given_up:
+            if job is None and self._left_by_us((tenant.name, selection_id), record) is not None:
                 raise Unavailable(
                     "the store did not take the result of this selection",
                     hint="It is taken up again later; or start it again.",
@@ -238,7 +280,7 @@ class Runner:
             except ZooError as error:
                 # Its mark is still in the store: others take it up, or this process later.
                 _log.error("selection %s is given up for a while: %s", selection_id, error.message)
-                self._given_up[key] = time.monotonic()
+                self._given_up[key] = _GivenUp(time.monotonic(), job.epoch)
             except Exception:  # noqa: BLE001  (a bug in one selection must not end the worker)
                 _log.exception("selection %s broke the runner's rules", selection_id)
             finally:
@@ -251,18 +293,23 @@ class Runner:
         )
         if record is None:
             return
-        job.epoch = epoch = record.epoch
+        job.epoch = record.epoch
+        with self._tracing.selection(selection_id, epoch=record.epoch, origin=job.origin) as job.trace:
+            self._run_claimed(tenant, record, job)
+
+    def _run_claimed(self, tenant: Tenant, record: SelectionRecord, job: _Job) -> None:
+        selection_id, epoch = record.id, record.epoch
         try:
             if record.request.labelling is not None:
                 self._patiently(job, lambda: self._prepare_labelling(tenant, record, job))
                 self._patiently(job, lambda: tenant.selections.await_labels(selection_id, epoch=epoch))
-                self._metrics.selection_ended("awaiting_labels")
+                self._ended(job, "awaiting_labels")
                 return
             report = self._patiently(job, lambda: self._evaluate(tenant, record, job))
         except Cancelled:
             if self._closing:
                 tenant.selections.release(selection_id, epoch=epoch)
-            self._metrics.selection_ended("stopped")
+            self._ended(job, "stopped")
             return
         except ZooError as error:
             failure = error
@@ -271,10 +318,14 @@ class Runner:
             failure = ZooError("the server failed on this selection; its log says why", reason="INTERNAL")
         else:
             self._patiently(job, lambda: tenant.selections.succeed(selection_id, report, epoch=epoch))
-            self._metrics.selection_ended("succeeded", report)
+            self._ended(job, "succeeded", report)
             return
         self._patiently(job, lambda: tenant.selections.fail(selection_id, failure, epoch=epoch))
-        self._metrics.selection_ended("failed")
+        self._ended(job, "failed")
+
+    def _ended(self, job: _Job, outcome: str, report: SelectionReport | None = None) -> None:
+        self._metrics.selection_ended(outcome, report)
+        job.trace.ended(outcome, report)
 
     def _patiently(self, job: _Job, action: Callable[[], T]) -> T:
         """Do something with the store, again after growing pauses while the store fails.
@@ -309,14 +360,13 @@ class Runner:
             settings=settings_of(request, max_pixels=self._settings.max_pixels),
             selections_served=tenant.selections.served(record, tenant.datasets.selections(request.dataset_id)),
             predictions=tenant.datasets.predictions(request.dataset_id, release.id),
-            on_progress=lambda progress: setattr(job, "progress", progress),
+            on_progress=job.report,
             should_stop=job.stop.is_set,
+            decoder=self._decoder,
         )
 
     def _prepare_labelling(self, tenant: Tenant, record: SelectionRecord, job: _Job) -> None:
-        self._labelling.prepare(
-            tenant, record, on_progress=lambda progress: setattr(job, "progress", progress), should_stop=job.stop.is_set
-        )
+        self._labelling.prepare(tenant, record, on_progress=job.report, should_stop=job.stop.is_set)
 
 
 def _progress_of(record: SelectionRecord) -> ProgressUpdate:

@@ -107,7 +107,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
         self, request: selection_pb2.ListSelectionsRequest, context: Context
     ) -> selection_pb2.ListSelectionsResponse:
         """All selections, newest first, without reports."""
-        records = await asyncio.to_thread(self._tenant.selections.all)
+        records = await asyncio.to_thread(self._tenant.selections.listed)
         page, token = page_of(
             records,
             page_size=request.page_size,
@@ -117,7 +117,7 @@ class SelectionServicer(selection_pb2_grpc.SelectionServiceServicer):
             scope="selections",
         )
         return selection_pb2.ListSelectionsResponse(
-            selections=[_message(record, with_report=False) for record in page], next_page_token=token
+            selections=[_message(record) for record in page], next_page_token=token
         )
 
     async def CancelSelection(
@@ -154,7 +154,7 @@ def _progress(progress: ProgressUpdate) -> selection_pb2.Progress:
     )
 
 
-def _message(record: SelectionRecord, *, with_report: bool = True) -> selection_pb2.Selection:
+def _message(record: SelectionRecord) -> selection_pb2.Selection:
     request = record.request
     message = selection_pb2.Selection(
         id=record.id,
@@ -180,6 +180,6 @@ def _message(record: SelectionRecord, *, with_report: bool = True) -> selection_
                 items=[selection_pb2.ItemFault(index=index, message=what) for index, what in record.failure.items],
             )
         )
-    if record.report is not None and with_report:
+    if record.report is not None:
         message.report.CopyFrom(report_message(record.report))
     return message

@@ -37,6 +37,9 @@ class ServerSettings(BaseSettings):
     metrics_port: Annotated[
         int | None, Field(ge=0, le=65535, description="port of Prometheus metrics over HTTP; none where unset")
     ] = None
+    otel: Annotated[
+        bool, Field(description="send OpenTelemetry traces to where the OTEL_* variables say; needs seedzoo[otel]")
+    ] = False
     log_format: Annotated[Literal["text", "json"], Field(description="form of the log lines on stderr")] = "text"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least level that is logged")
@@ -59,7 +62,18 @@ class ServerSettings(BaseSettings):
     tenant_max_items: Annotated[int, Field(ge=0, description="most items of such a tenant; 0 for no limit")] = (
         10_000_000
     )
+    tenant_calls_per_s: Annotated[
+        float,
+        Field(ge=0, description="calls of a tenant a second, on average of ten seconds; 0 for no limit; with tokens"),
+    ] = 500.0
     max_pixels: Annotated[int, Field(ge=1, description="largest image in pixels")] = DEFAULT_MAX_PIXELS
+    decoder_processes: Annotated[
+        int | None,
+        Field(ge=0, description="processes that decode images; one per core where unset, 0 for the server's threads"),
+    ] = None
+    decoder_image_s: Annotated[
+        float, Field(gt=0, description="seconds of CPU that decoding one image may take in such a process")
+    ] = 20.0
     url_expires_s: Annotated[int, Field(ge=1, description="life of a presigned download URL in seconds")] = 900
     shutdown_grace_s: Annotated[float, Field(ge=0, description="seconds that running calls get at shutdown")] = 5.0
 

@@ -244,6 +244,7 @@ def test_exported_model_that_differs_is_refused() -> None:
         ("in_chans = 1", "in_chanz = 1", RecipeError, "do not fit"),
         ("lr = 0.004", 'lr = 0.004\noptimizer = "adamsky"', RecipeError, "not known to timm"),
         ("batch_size = 64", "batch_size = 5000", RecipeError, "more than the 256"),
+        ("lr = 0.004", "lr = 1e30", ZooError, "training diverged: after 1 of 1 epochs"),
     ],
 )
 def test_recipes_that_cannot_train_say_why(old: str, new: str, error: type[ZooError], says: str) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from tests.support import EXAMPLES, png, small_bundle
 
+from seedzoo.alone import alone_in
 from seedzoo.catalog.bundle import open_bundle
 from seedzoo.stress import read_profile, suite
 from seedzoo.stress.signature_table import read_signature_table
@@ -92,6 +93,37 @@ def test_a_limit_is_told(tmp_path: Path) -> None:
     profile = read_profile(bundle / "profile.parquet")
     assert profile.dataset == "mydata, 300 test examples, at most 50 images of each set, drawn at random"
     assert {row.n for row in profile.rows} == {50}
+
+
+def test_two_runs_at_one_bundle_or_work_folder_are_refused(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "bundle", variants=2)
+    before = (bundle / "profile.parquet").read_bytes()
+    for taken, arguments in ((tmp_path / "stress", ()), (tmp_path / "mine", ("--work", tmp_path / "mine"))):
+        with alone_in(taken):
+            told, _ = run(bundle, "--data", DATA, "--conditions", "flip", "--replace", *arguments, code=11)
+        assert told["error"]["reason"] == "FOLDER_IN_USE"
+        assert str(taken) in told["error"]["message"]
+    assert (bundle / "profile.parquet").read_bytes() == before
+
+
+def test_what_somebody_else_laid_into_the_bundle_stays_and_empty_slices_are_told(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "bundle", variants=2)
+    (bundle / "extra").mkdir()
+    (bundle / "extra" / "weights.bin").write_bytes(b"hours of work")
+    (bundle / "link").symlink_to("nowhere")
+    manifest = tmp_path / "own.csv"
+    manifest.write_text(
+        "path,label,site\n" + "".join(f"{path},bag,\n" for path in sorted((DATA / "bag").glob("*.png")))
+    )
+    _, said = run(
+        bundle, "--data", DATA, "--limit", "20", "--replace", "--natural", f"{manifest}?complete=false",
+        "--slices", "site",
+    )  # fmt: skip
+    assert "no image has a value in the column site, so it makes no slices" in said
+    assert (bundle / "extra" / "weights.bin").read_bytes() == b"hours of work"
+    assert (bundle / "link").readlink() == Path("nowhere")
+    run(tmp_path / "none", "--conditions", "flip", code=3)
+    assert not list(tmp_path.glob("none*"))
 
 
 def test_killed_in_the_middle_it_resumes(tmp_path: Path) -> None:

@@ -167,10 +167,24 @@ class StoreUnsafe(StoreError):
 
 
 class LimitExceeded(ZooError):
-    """A quota or size limit would be passed."""
+    """A quota or size limit would be passed.
+
+    Args:
+        message: As in ZooError.
+        hint: As in ZooError.
+        reason: As in ZooError.
+        field: As in ZooError.
+        retry_s: Seconds after which the same may be allowed; 0 where waiting does not help.
+    """
 
     default_reason = "LIMIT_EXCEEDED"
     exit_code = 8
+
+    def __init__(
+        self, message: str, *, hint: str = "", reason: str | None = None, field: str = "", retry_s: float = 0.0
+    ) -> None:
+        super().__init__(message, hint=hint, reason=reason, field=field)
+        self.retry_s = retry_s
 
 
 class AccessDenied(ZooError):

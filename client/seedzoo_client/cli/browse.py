@@ -17,7 +17,8 @@ from seedzoo_client.views import ProfileView
 
 __all__ = ["families", "show", "variants"]
 
-_CONDITION = re.compile(r"accuracy\[([^\]]+)\]")
+# As the server reads them: a name ends before a comparison, a direction or the end.
+_CONDITION = re.compile(r"accuracy\[(.+?)\]\s*(?:[<>=]|asc\b|desc\b|$)", re.DOTALL)
 
 
 @click.command()
@@ -33,7 +34,8 @@ def families(server: str | None) -> None:
         rows.add_row(
             styled(family.name, "bold"),
             f"{family.variant_count}",
-            f"{percent(family.held_out_mean)} (sd {100 * family.held_out_sd:.2f})",
+            percent(family.held_out_mean)
+            + (f" (sd {100 * family.held_out_sd:.2f})" if family.variant_count > 1 else ""),
             f"{len(family.task.classes) or ''}",
             size(family.model_bytes) if family.model_bytes else "",
             Text.assemble(("browse only: ", "dim") if family.browse_only else "", plain(family.title)),
@@ -58,7 +60,7 @@ def variants(family: str, where: str, order_by: str, limit: int | None, server: 
     """
     console = Console.current()
     # The condition "id" has a column anyway.
-    conditions = [name for name in dict.fromkeys(_CONDITION.findall(f"{order_by} {where}")) if name != "id"]
+    conditions = [name for name in dict.fromkeys(_named(order_by, where)) if name != "id"]
     with open_client(server) as client:
         found = client.variants(family, filter=where, order_by=order_by, limit=limit)
         profile = client.profile(family) if conditions and found else None
@@ -79,6 +81,10 @@ def variants(family: str, where: str, order_by: str, limit: int | None, server: 
             *([variant.int8_sha256[:12]] if twins else []),
         )
     console.result({"variants": found}, rows if found else Text("No variant passes the filter."))
+
+
+def _named(*texts: str) -> list[str]:
+    return [name for text in texts for name in _CONDITION.findall(text)]
 
 
 def _column(profile: ProfileView, condition: str) -> dict[str, float]:

@@ -53,7 +53,9 @@ def share(value: float) -> str:
 
 def family_page(family: FamilyView, profile: ProfileView, *, metrics: bool) -> Group:
     """Evidence and stress profile of a family; with ``metrics`` what else was measured, as means over the variants."""
-    spread = f" (sd {100 * family.held_out_sd:.2f} points over {count(family.variant_count, 'variant')})"
+    # One variant has no spread.
+    sd = f"sd {100 * family.held_out_sd:.2f} points over " if family.variant_count > 1 else ""
+    spread = f" ({sd}{count(family.variant_count, 'variant')})"
     trained = f"; trained on {family.train_examples:,} images of {family.data_name}" if family.train_examples else ""
     facts = [
         f"Release {family.release}",

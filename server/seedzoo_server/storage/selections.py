@@ -116,6 +116,7 @@ class Selections:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._listed: dict[str, tuple[str, SelectionRecord]] = {}
 
     def earlier(self, request_id: str, body: bytes) -> SelectionRecord | None:
         """The selection that the same call started before, if any.
@@ -167,17 +168,29 @@ class Selections:
             raise unknown("sel", selection_id) from error
         return decode_json(raw, SelectionRecord, where=key), etag
 
-    def all(self) -> list[SelectionRecord]:
-        """All selections, newest first."""
-        found = []
+    def listed(self) -> list[SelectionRecord]:
+        """All selections, newest first, without reports.
+
+        Keys say nothing of the order, so every record counts; read are those that changed since the latest listing.
+        """
+        before = self._listed
+        now: dict[str, tuple[str, SelectionRecord]] = {}
         for info in self._store.list(SELECTIONS):
+            known = before.get(info.key)
+            if known is not None and known[0] == info.etag:
+                now[info.key] = known
+                continue
             try:
-                found.append(decode_json(self._store.get(info.key), SelectionRecord, where=info.key))
+                record = decode_json(self._store.get(info.key), SelectionRecord, where=info.key)
             except NotFound:
                 continue  # deleted since it was listed
             except IntegrityError as error:
                 _log.error("left out of the listing: %s", error.message)
-        return sorted(found, key=lambda record: record.created, reverse=True)
+                continue
+            # A record that was written since it was listed is read once more at the next listing.
+            now[info.key] = (info.etag, replace(record, report=None))
+        self._listed = now
+        return sorted((record for _, record in now.values()), key=lambda record: record.created, reverse=True)
 
     def unfinished(self) -> list[tuple[SelectionRecord, str]]:
         """Queued and running selections with the etags of their records; marks that stand for nothing are swept."""

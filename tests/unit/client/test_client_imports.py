@@ -39,9 +39,9 @@ def test_help_imports_neither_grpc_nor_commands() -> None:
 
 def test_exported_names() -> None:
     assert sorted(seedzoo_client.__all__) == [
-        "Client", "ConditionView", "FamilyView", "LabellingSession", "LocalDataset", "ProfileView", "Progress",
-        "RetryConfig", "SelectionReport", "Stage", "TLSConfig", "UploadedDataset", "VariantView", "ZooError",
-        "open_dataset",
+        "AsyncClient", "AsyncLabellingSession", "Client", "ConditionView", "FamilyView", "LabellingSession",
+        "LocalDataset", "ProfileView", "Progress", "RetryConfig", "SelectionReport", "Stage", "TLSConfig",
+        "UploadedDataset", "VariantView", "ZooError", "open_dataset",
     ]  # fmt: skip
     assert all(hasattr(seedzoo_client, name) for name in seedzoo_client.__all__)
     assert set(seedzoo_client.__all__) <= set(dir(seedzoo_client))

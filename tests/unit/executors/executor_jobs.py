@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -103,3 +104,9 @@ def survive_second_time(folder: Path, name: str) -> str:
 def die(folder: Path) -> None:
     note(folder, f"died-{time.monotonic_ns()}")
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_a_lock(_: object) -> int:
+    """Leave a semaphore of the system open, as progress bars and other libraries do."""
+    globals()["_held"] = multiprocessing.get_context("spawn").RLock()
+    return os.getpid()

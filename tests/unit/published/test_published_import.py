@@ -75,6 +75,29 @@ def test_scales(tmp_path):
         read_published([_file(tmp_path, "m,id\nx,-1\n")])
 
 
+def test_percent_signs_and_mixed_scales(tmp_path):
+    low = _file(tmp_path, "m,id,hard\nx,0.9%,0.2 %\n")
+    assert read_published([low]).accuracies[0] == pytest.approx([0.009, 0.002])
+    with pytest.raises(DataError, match="line 2, column 'id': a percentage in a table of shares"):
+        read_published([low], scale="share")
+    mixed = _file(tmp_path, "m,id,hard\nx,0.91,35.2\ny,0.92,33\n")
+    with pytest.raises(DataError, match=r"column 'id': its numbers up to 0.92 look like shares") as caught:
+        read_published([mixed])
+    assert "--scale percent" in caught.value.hint
+    assert read_published([mixed], scale="percent").accuracies[0] == pytest.approx([0.0091, 0.352])
+    # A column of nothing but 0 is 0 on either scale; signs say what is meant.
+    told = _file(tmp_path, "m,id,zero,hard\nx,91,0,0.4%\n")
+    assert read_published([told]).accuracies[0] == pytest.approx([0.91, 0, 0.004])
+
+
+def test_no_factor_takes_the_place_of_the_name(tmp_path):
+    path = _file(tmp_path, "name,model,id\nA,resnet,90\n")
+    with pytest.raises(RequestError, match="cannot be called 'model'"):
+        read_published([path], factor_columns=["model"])
+    with pytest.raises(RequestError, match="cannot be called 'model'"):
+        read_published([_file(tmp_path, "m,id\nA,90\n")], factors={"A": {"model": "resnet"}})
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [

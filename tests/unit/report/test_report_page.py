@@ -74,6 +74,18 @@ def test_starter(starter):
     assert render_report(starter) == page
 
 
+def test_words_claim_no_more_than_the_numbers(starter):
+    text = "".join(_sound(render_report(starter)).text)
+    assert "certified: each within 1 point(s) of the mean of all trained" in text
+    assert "foretold" not in text.split("Spread under every condition")[0]
+    assert "crossed design" not in text
+    variants = tuple(
+        replace(variant, factors={"pre": f"p{k % 5}"}) for k, variant in enumerate(starter.family.variants)
+    )
+    crossed = replace(starter, family=replace(starter.family, variants=variants))
+    assert "cells of a crossed design" in "".join(_sound(render_report(crossed)).text)
+
+
 def test_everything_is_escaped(tmp_path):
     lines = [f'"{name}",.9,.5,.4' for name in ("x" + EVIL.replace('"', '""'), "y<b>", "z", "w")]
     path = tmp_path / "evil.csv"

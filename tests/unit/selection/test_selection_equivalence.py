@@ -11,14 +11,39 @@ HAND = np.array([[1, 0], [1, 1], [1, 1], [0, 1]], dtype=bool)
 
 
 def test_hand_worked() -> None:
-    result = equivalence_to_mean(HAND, margin=0.5, alpha=0.05)
-    se = np.sqrt(0.5 / 3 / 4 + 1 / 16)  # .322749
+    result = equivalence_to_mean(HAND, margin=0.9, alpha=0.05)
+    se = np.sqrt(0.5 / 3 / 4 + 1 / 16)  # .322749; the floor of the variance, .9 * .1, lies below .5 / 3
     assert result.difference == pytest.approx([0.0, 0.0])
     assert result.se == pytest.approx([se, se])
-    assert result.p_value == pytest.approx([0.060668, 0.060668], abs=1e-5)  # 1 - Phi(.5 / .322749)
+    assert result.p_value == pytest.approx([0.002647, 0.002647], abs=1e-5)  # 1 - Phi(.9 / .322749)
     assert result.high == pytest.approx([1.959964 * se] * 2, abs=1e-6)  # level .05 / 2 one-sided
-    assert not result.passed.any()
-    assert equivalence_to_mean(HAND, margin=0.7, alpha=0.05).passed.all()  # p = .0151 < .025
+    assert result.passed.all()
+    floored = equivalence_to_mean(HAND, margin=0.5, alpha=0.05)
+    assert floored.se == pytest.approx([np.sqrt(0.5 * 0.5 / 4 + 1 / 16)] * 2)  # .353553
+    assert floored.p_value == pytest.approx([0.078650] * 2, abs=1e-5)  # 1 - Phi(sqrt 2)
+    assert not floored.passed.any()
+
+
+@pytest.mark.parametrize(("n", "variants", "margin"), [(1000, 50, 0.01), (300, 10, 0.01), (100, 10, 0.05)])
+def test_few_telling_examples_do_not_pass_what_is_one_margin_off(n: int, variants: int, margin: float) -> None:
+    # All are right on everything, but the first, which is wrong wherever a share of the examples lies: the mean of all
+    # is 1 - share / M, so it is (1 - 1 / M) share below. How often it passes follows from the binomial distribution.
+    share = margin / (1 - 1 / variants)
+    passing = 0.0
+    for wrong in range(int(n * share) + 1):
+        scores = np.ones((n, variants), dtype=bool)
+        scores[:wrong, 0] = False
+        if equivalence_to_mean(scores, margin=margin).passed[0]:
+            passing += float(stats.binom.pmf(wrong, n, share))
+    assert passing <= 0.05 / variants
+
+
+def test_the_floor_leaves_usual_families_alone() -> None:
+    rng = np.random.default_rng(7)
+    scores = (rng.random((4000, 1)) < 0.9) ^ (rng.random((4000, 8)) < 0.05)
+    deviations = scores - scores.mean(axis=1, keepdims=True)
+    expected = np.sqrt(deviations.var(axis=0, ddof=1) / 4000 + 1 / 4000**2)
+    assert equivalence_to_mean(scores, margin=0.01).se == pytest.approx(expected)
 
 
 def test_agrees_with_two_one_sided_t_tests() -> None:

@@ -36,6 +36,29 @@ def test_equal_orders_of_few():
     assert math.isnan(spearman([1, 2], [1, 2]).p_value)
 
 
+def test_p_values_of_few_are_exact():
+    # Of the 24 orders of four, 1 + 3 + 3 + 1 have |rho| of .8 or more; Student's t would say .2.
+    assert spearman([1, 2, 3, 4], [1, 2, 4, 3]).p_value == pytest.approx(8 / 24)
+    # Of the 120 orders of five, 2 (1 + 4) have |rho| of .9 or more; Student's t would say .037.
+    assert spearman([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]).p_value == pytest.approx(10 / 120)
+
+
+@pytest.mark.parametrize("count", [4, 6, 9, 12])
+def test_one_variant_that_stands_out_in_both(count):
+    # Which of the others it is in the second row is chance: 1 of M, however many there are.
+    x = np.zeros(count)
+    x[2] = 1
+    found = spearman(x, x)
+    assert found.rho == 1
+    assert found.p_value == pytest.approx(1 / count)
+
+
+def test_ties_that_lie_alike_from_both_ends():
+    x = [0, 0, 0, 0, 1, 1, 1, 1]
+    assert spearman(x, x).p_value == pytest.approx(2 / math.comb(8, 4))
+    assert spearman(x, x[::-1]).p_value == pytest.approx(2 / math.comb(8, 4))
+
+
 def test_matrix():
     rng = np.random.default_rng(0)
     shares = rng.uniform(size=(12, 4))

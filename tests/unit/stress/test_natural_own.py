@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.stress.natural_folders import TINY, counted, names_of, picture, predicting, put
 
-from seedzoo.errors import DataError, RequestError
+from seedzoo.errors import DataError, NotFound, RequestError
 from seedzoo.stress.natural import NaturalSet, SetFile, load_natural
 from seedzoo.stress.natural.set_file import check_set_file, clean_name
 
@@ -53,6 +53,10 @@ def test_a_folder_of_class_folders(tmp_path: Path) -> None:
     assert found.notes == ()
     assert found.images.read([0]).shape == (1, 8, 8, 3)
     assert load(f"{root}?name=writers").name == "natural/writers"
+    assert load(f"Thirty_Writers={root}").name == "natural/thirty-writers"
+    with pytest.raises(NotFound, match="no known natural shift is named 'image-net-a'") as caught:
+        load(f"image-net-a={root}")  # that must be a slip, not a name
+    assert caught.value.hint.startswith("Did you mean imagenet-a?")
 
 
 def test_a_class_without_images_is_noted_or_refused(tmp_path: Path) -> None:

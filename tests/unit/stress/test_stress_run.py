@@ -161,6 +161,30 @@ def test_what_is_damaged_or_of_other_models_or_images_is_measured_again(variants
         run([replace(variant, load=never) for variant in variants], tmp_path, [id_set(pixels, 39)])
 
 
+@pytest.mark.parametrize("lost", ["b00000", "b00001", "s00000.outputs"])
+def test_a_block_that_somebody_deletes_is_missed_and_never_left_out_of_a_sum(
+    variants, pixels, tmp_path: Path, monkeypatch, lost: str
+) -> None:
+    # More images than signatures look at, so that there are blocks of both kinds.
+    images = ArrayImages(np.resize(pixels[0], (3000, 28, 28, 1)), np.resize(pixels[1], 3000))
+    sets, only = [EvaluationSet(name="id", kind="id", images=images)], CONDITIONS[:1]
+    expected = run(variants, tmp_path / "undisturbed", sets, only)
+    put = Kept.put
+    gone = []
+
+    def putting(kept: Kept, name: str, arrays, **more) -> None:
+        put(kept, name, arrays, **more)
+        if name == lost and not gone:
+            gone.append(name)
+            kept.drop(name)
+
+    monkeypatch.setattr(Kept, "put", putting)
+    with pytest.raises(LocalFailure, match="finished block of id was deleted") as caught:
+        run(variants, tmp_path / "kept", sets, only)
+    assert caught.value.reason == "BLOCK_LOST"
+    assert run(variants, tmp_path / "kept", sets, only).rows == expected.rows
+
+
 def test_kept_arrays_are_bound_to_their_name_and_key(tmp_path: Path) -> None:
     kept = Kept(tmp_path / "folder", "key")
     assert kept.get("a") is None
@@ -264,6 +288,10 @@ def test_unknown_columns_and_equal_names_are_refused(variants, pixels, tmp_path:
     twice = EvaluationSet(name="natural/x", images=ArrayImages(pixels[0][:5], pixels[1][:5]))
     with pytest.raises(RequestError, match="two conditions are named 'natural/x'"):
         run(variants, tmp_path, [twice, replace(twice)])
+    sites = tuple(f"u{row}" for row in range(1001))
+    images = ArrayImages(np.resize(pixels[0], (1001, 28, 28, 1)), np.resize(pixels[1], 1001))
+    with pytest.raises(RequestError, match="the column 'site' of natural/x has 1,001 values"):
+        run(variants, tmp_path, [replace(twice, images=images, slices={"site": sites})], slices=["site"])
 
 
 def test_blocks_hold_every_image_once() -> None:

@@ -92,7 +92,7 @@ def test_metadata_round_trip() -> None:
 def test_ahead_and_behind_by_hand() -> None:
     family, rows = of_two()
     content = card(family, family.variants[0], rows)
-    behind, ahead = content.split("Where it is behind most:")[1].split("Where it is ahead most:")
+    behind, ahead = content.split("Lowest beside the mean:")[1].split("Highest beside the mean:")
     assert "| fog-2 | 40.00 % of 100 examples | 55.00 % | -15.00 |" in behind
     assert "fog-1" not in behind
     lines = [line for line in ahead.split("## Seeds")[0].splitlines() if line.startswith("| ")][2:]
@@ -115,9 +115,25 @@ def test_certificate_sentence_by_hand() -> None:
     content = card(family, family.variants[0], ROWS)
     assert "margin ±1 percentage points, level 0.05 for the family as a whole, 8,000 examples" in content
     assert "-0.12 points from the family's mean of" in content
-    assert "limits -0.62 and +0.38: equally accurate." in content
+    assert "limits -0.62 and +0.38: shown to lie within the margin." in content
     without = card(dataclasses.replace(FAMILY, certificate=None), FAMILY.variants[0], ROWS)
     assert "There is none: nothing shows that these variants are equally accurate." in without
+
+
+def test_no_more_is_said_than_is_shown() -> None:
+    content = card(FAMILY, FAMILY.variants[0], ROWS)
+    assert "Each is shown to lie within 1 percentage points of the mean accuracy" in content
+    assert "Two of them may differ by up to twice the margin." in content
+    assert "equally accurate" not in content
+    assert "differ in nothing but their random seeds." in content
+    bare = card(dataclasses.replace(FAMILY, certificate=None), FAMILY.variants[0], ROWS)
+    assert "Each is shown" not in bare
+    assert "passed the test" not in bare
+    crossed = dataclasses.replace(
+        FAMILY, variants=tuple(dataclasses.replace(variant, factors={"pre": "p0"}) for variant in FAMILY.variants)
+    )
+    for text in (card(crossed, crossed.variants[0], ROWS), family_card(crossed, ROWS)):
+        assert "differ in nothing but the levels of a crossed design (pre) and their random seeds." in text
 
 
 def test_twins_are_compared_with_twins() -> None:

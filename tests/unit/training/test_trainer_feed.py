@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -247,3 +248,17 @@ def test_more_examples_in_a_batch_than_there_are_is_refused(folder: Path) -> Non
     data = arrays(folder)
     with pytest.raises(RecipeError, match="more than the 12 training examples"):
         make_feed(replace(training(AugmentSection()), batch_size=16), data, SEEDS, normalisation_of(data))
+
+
+def test_transforms_reach_loader_processes_that_are_started_anew() -> None:
+    # Training runs in spawned processes, whose loaders are spawned as well: all that they need is pickled.
+    wanted = AugmentSection(
+        crop_scale=(0.3, 1.0), flip=0.5, color_jitter=0.3, auto_augment="rand-m9-mstd0.5", erase=0.9
+    )
+    transform = image_transform(wanted, Preprocessing(16, 16, 3), mean=(0.5,) * 3, std=(0.2,) * 3)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
+    for row in range(4):
+        with drawn_from(1, row):
+            here = transform(Image.fromarray(pixels))
+        with drawn_from(1, row):
+            assert np.array_equal(pickle.loads(pickle.dumps(transform))(Image.fromarray(pixels)), here)

@@ -40,6 +40,13 @@ def test_shipped_recipe_is_valid() -> None:
         ('precision = "bf16"', 'precision = "fp4"', "training.precision"),
         ('name = "fashion-cnn"', 'name = "fashion/cnn"', "family.name"),
         ("root = 20201106", "", "root"),
+        ("lr = 0.004", "lr = inf", "training.lr must be positive and finite"),
+        ("weight_decay = 0.02", "weight_decay = inf", "training.weight_decay must be finite"),
+        ("lr = 0.004", "lr = 0.004\nclip_norm = inf", "training.clip_norm must be finite"),
+        ("lr = 0.004", "lr = 0.004\noptimizer_kwargs = { lr = 0.1 }", "would be a second training.lr"),
+        ("[seeds]", "[training.augment]\ncolor_jitter = inf\n[seeds]", "training.augment.color_jitter"),
+        ("[seeds]", "[training.augment]\ncrop_ratio = [1, inf]\n[seeds]", "training.augment.crop_ratio"),
+        ("[seeds]", "[training.mixup]\nmixup_alpha = inf\n[seeds]", "training.mixup.mixup_alpha must be finite"),
         ("[family]", "[family", "not valid TOML"),
     ],
 )

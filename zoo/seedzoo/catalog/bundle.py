@@ -22,7 +22,7 @@ from seedzoo.catalog.names import check_name
 from seedzoo.catalog.twins import own_profile, twin_name
 from seedzoo.errors import DataError, IntegrityError
 from seedzoo.records import Certificate, Family, FileEntry
-from seedzoo.stress.signature_table import read_signature_table
+from seedzoo.stress.signature_table import SignatureTable, read_signature_table
 from seedzoo.stress.table import ProfileTable, read_profile
 
 __all__ = [
@@ -34,6 +34,8 @@ __all__ = [
     "Bundle",
     "card_path",
     "check_family",
+    "check_profile",
+    "check_signatures",
     "int8_path",
     "model_files",
     "model_path",
@@ -137,20 +139,12 @@ def _invalid(message: str, hint: str = "Build it again.") -> DataError:
 def _check_contents(folder: Path, family: Family) -> None:
     """Profile and signatures are of these variants, the models of this task. Raises DataError, IntegrityError."""
     profile = read_profile(folder / PROFILE_FILE)
-    measured = {row.variant for row in profile.rows}
-    tags = {variant.tag for variant in family.variants}
-    twins = {twin_name(variant.tag) for variant in family.variants if variant.int8 is not None}
-    if strange := (measured - tags - twins) | (tags - measured):
-        raise _invalid(f"{folder / PROFILE_FILE} is not of the family's variants: {', '.join(sorted(strange)[:5])}")
+    check_profile(profile, family, where=str(folder / PROFILE_FILE))
     own = own_profile(profile)
-    if IN_DISTRIBUTION not in own.conditions:
-        raise _invalid(
-            f"{folder / PROFILE_FILE} has no condition {IN_DISTRIBUTION!r}, the in-distribution test set",
-            "Name the condition of the held-out accuracy so.",
-        )
     check_certificate(family, own)
-    if (folder / SIGNATURES_FILE).exists():
-        _check_signatures(folder / SIGNATURES_FILE, family, own)
+    path = folder / SIGNATURES_FILE
+    if path.exists():
+        check_signatures(read_signature_table(path.read_bytes(), where=str(path)), family, own, where=str(path))
     for variant in family.variants:
         for entry in (variant.model, variant.int8):
             if entry is None:
@@ -160,12 +154,34 @@ def _check_contents(folder: Path, family: Family) -> None:
                 raise _invalid(f"the classes of {folder / entry.path} are not those of the family's task")
 
 
-def _check_signatures(path: Path, family: Family, profile: ProfileTable) -> None:
-    table = read_signature_table(path.read_bytes(), where=str(path))
+def check_profile(profile: ProfileTable, family: Family, *, where: str) -> None:
+    """The profile is of the family's variants and their twins.
+
+    Raises:
+        DataError: It has rows of others or none of a variant, or lacks the in-distribution condition.
+    """
+    tags = {variant.tag for variant in family.variants}
+    twins = {twin_name(variant.tag) for variant in family.variants if variant.int8 is not None}
+    measured = {row.variant for row in profile.rows}
+    if strange := (measured - tags - twins) | (tags - measured):
+        raise _invalid(f"{where} is not of the family's variants: {', '.join(sorted(strange)[:5])}")
+    if IN_DISTRIBUTION not in own_profile(profile).conditions:
+        raise _invalid(
+            f"{where} has no condition {IN_DISTRIBUTION!r}, the in-distribution test set",
+            "Name the condition of the held-out accuracy so.",
+        )
+
+
+def check_signatures(table: SignatureTable, family: Family, profile: ProfileTable, *, where: str) -> None:
+    """The signatures are of the family's variants under conditions of its profile, both in their order.
+
+    Raises:
+        DataError: They are of others.
+    """
     later = iter(profile.conditions)  # slices and scenes of frames have no signatures
     in_order = all(name in later for name in table.conditions)
     if table.variants != tuple(variant.tag for variant in family.variants) or not in_order:
-        raise _invalid(f"{path} is not of the family's variants and the profile's conditions, in their order")
+        raise _invalid(f"{where} is not of the family's variants and the profile's conditions, in their order")
 
 
 def _check_cards(folder: Path, names: list[str]) -> None:

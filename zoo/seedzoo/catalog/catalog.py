@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from seedzoo.catalog.bundle import (
     FAMILY_CARD,
@@ -13,17 +14,19 @@ from seedzoo.catalog.bundle import (
     SIGNATURES_FILE,
     card_path,
     check_family,
+    check_profile,
+    check_signatures,
     model_files,
 )
 from seedzoo.catalog.certificate import check_certificate
 from seedzoo.catalog.codec import decode_json
 from seedzoo.catalog.integrity import get_verified, stream_verified
-from seedzoo.catalog.names import FamilyRef, VariantRef
+from seedzoo.catalog.names import FamilyRef, VariantRef, is_name
 from seedzoo.catalog.recent import Recent
 from seedzoo.catalog.selectable import model_of, require_selectable
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.catalog.twins import own_profile, twin_profile
-from seedzoo.errors import DataError, IntegrityError, NotFound
+from seedzoo.errors import DataError, IntegrityError, InvalidInput, NotFound
 from seedzoo.records import Family, FileEntry, Release, Variant
 from seedzoo.stress.signature_table import SignatureTable, read_signature_table
 from seedzoo.stress.table import ProfileTable, read_profile
@@ -32,8 +35,8 @@ __all__ = ["Alias", "Catalog", "alias_key", "release_key", "release_prefix"]
 
 _FAMILIES = 2048
 """Manifests kept parsed: some 100 kB each at 50 variants."""
-_PROFILES = 32
-"""Profiles kept parsed; a large one (50 variants under 100 conditions) takes some megabytes."""
+_PROFILE_NUMBERS = 20_000_000
+"""Numbers in the profiles that are kept parsed, counts per class included: at most about half a gigabyte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,12 @@ def alias_key(family: str, alias: str) -> str:
     return f"families/{family}/aliases/{alias}.json"
 
 
+def _numbers(tables: tuple[ProfileTable, ProfileTable]) -> int:
+    rows = [row for table in tables for row in table.rows[:1]]
+    per_row = 20 + max((2 * len(row.class_n) for row in rows if row.class_n is not None), default=0)
+    return per_row * sum(len(table.rows) for table in tables)
+
+
 class Catalog:
     """Reads published families from a store; safe to share between threads.
 
@@ -68,13 +77,15 @@ class Catalog:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._families: Recent[tuple[str, str], tuple[Family, Release]] = Recent(_FAMILIES)
-        self._profiles: Recent[tuple[str, str], tuple[ProfileTable, ProfileTable]] = Recent(_PROFILES)
+        self._profiles: Recent[tuple[str, str], tuple[ProfileTable, ProfileTable]] = Recent(
+            _PROFILE_NUMBERS, weigh=_numbers
+        )
         self._certified: Recent[tuple[str, str], str] = Recent(_FAMILIES)
         """Releases whose certificate was recomputed, and what was wrong with it; empty where it holds."""
 
     def family_names(self) -> list[str]:
-        """Families with a committed release under the default alias, sorted."""
-        return [name for name in self._store.list_folders("families") if self._has_default(name)]
+        """Families under the default alias, sorted; folders that no family can be called are none."""
+        return [name for name in self._store.list_folders("families") if is_name(name) and self._has_default(name)]
 
     def _has_default(self, name: str) -> bool:
         return self._store.exists(alias_key(name, FamilyRef(name).at))
@@ -97,6 +108,8 @@ class Catalog:
         release = decode_json(raw, Release, where=key)
         if release.id != release_id or release.family != ref.family:
             raise IntegrityError(f"{key} describes another release", hint="Publish the family again.")
+        if not _is_time(release.created):
+            raise IntegrityError(f"{key} does not say when it was made", hint="Publish the family again.")
         return release
 
     def _release_id(self, ref: FamilyRef) -> str:
@@ -125,13 +138,19 @@ class Catalog:
         release_id = self._release_id(ref)
         return self._families.get((ref.family, release_id), lambda: self._read_family(ref, release_id))
 
+    def _manifest(self, release: Release) -> Family:
+        key = (release.family, release.id)
+        return self._families.get(key, lambda: self._read_family(FamilyRef(*key), release.id))[0]
+
     def _read_family(self, ref: FamilyRef, release_id: str) -> tuple[Family, Release]:
         release = self._read_release(ref, release_id)
         family = decode_json(self._file(release, FAMILY_FILE), Family, where=f"{FAMILY_FILE} of {release.family}")
         try:
             check_family(family)
-        except DataError as error:
-            raise IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.") from error
+        except InvalidInput as error:
+            raise _unfit(release, error) from error
+        if family.name != release.family:
+            raise IntegrityError(f"release {release.id} of {release.family} holds the manifest of {family.name}")
         listed = {entry.path: entry for entry in release.files}
         for entry in model_files(family):
             if listed.get(entry.path) != entry:
@@ -203,7 +222,12 @@ class Catalog:
         """The profile of the variants, and that of their quantised twins under the same tags. Raises IntegrityError."""
 
         def read() -> tuple[ProfileTable, ProfileTable]:
-            table = read_profile(self.profile_bytes(release))
+            family = self._manifest(release)
+            try:
+                table = read_profile(self.profile_bytes(release))
+                check_profile(table, family, where=PROFILE_FILE)
+            except DataError as error:
+                raise _unfit(release, error) from error
             return own_profile(table), twin_profile(table)
 
         return self._profiles.get((release.family, release.id), read)
@@ -238,10 +262,13 @@ class Catalog:
         """The signatures measured with the profile; None where the release has none. Raises IntegrityError."""
         if all(entry.path != SIGNATURES_FILE for entry in release.files):
             return None
+        family = self._manifest(release)
         try:
-            return read_signature_table(self._file(release, SIGNATURES_FILE), where=SIGNATURES_FILE)
+            table = read_signature_table(self._file(release, SIGNATURES_FILE), where=SIGNATURES_FILE)
+            check_signatures(table, family, self.profile(release), where=SIGNATURES_FILE)
         except DataError as error:
-            raise IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.") from error
+            raise _unfit(release, error) from error
+        return table
 
     def model(self, release: Release, variant: Variant) -> bytes:
         """A variant's ONNX file. Raises IntegrityError, and RequestError where the family holds no models."""
@@ -283,6 +310,18 @@ class Catalog:
             return get_verified(self._store, self._key(release, entry), size=entry.size, sha256=entry.sha256)
         except NotFound as error:
             raise _lost(release, path) from error
+
+
+def _unfit(release: Release, error: InvalidInput) -> IntegrityError:
+    return IntegrityError(f"release {release.id}: {error.message}", hint="Publish the family again.")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _lost(release: Release, path: str) -> IntegrityError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from seedzoo.errors import RequestError
 
-__all__ = ["DEFAULT_ALIAS", "FamilyRef", "VariantRef", "check_name", "parse_family", "parse_variant"]
+__all__ = ["DEFAULT_ALIAS", "FamilyRef", "VariantRef", "check_name", "is_name", "parse_family", "parse_variant"]
 
 DEFAULT_ALIAS = "stable"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -35,9 +35,14 @@ class VariantRef:
         return f"{self.family}/{self.tag}"
 
 
+def is_name(text: str) -> bool:
+    """Whether something can be called so: letters, digits, ``-`` and ``_``, at most 64."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(name: str, what: str) -> str:
     """Return a name of letters, digits, ``-`` and ``_`` (at most 64), or raise RequestError saying ``what`` it is."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         shown = name if len(name) <= 80 else name[:80] + "…"
         raise RequestError(
             f"{shown!r} is no {what}",

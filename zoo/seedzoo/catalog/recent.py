@@ -17,11 +17,14 @@ class Recent(Generic[Key, Value]):
     """The most recently used values; safe to use from several threads.
 
     Args:
-        size: How many are kept.
+        limit: How much is kept: of values that weigh 1 each, how many.
+        weigh: Weight of a value; the last one read is kept whatever it weighs.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, limit: int, *, weigh: Callable[[Value], int] = lambda _: 1) -> None:
+        self._limit = limit
+        self._weigh = weigh
+        self._weight = 0
         self._lock = threading.Lock()
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
@@ -33,8 +36,11 @@ class Recent(Generic[Key, Value]):
                 return self._values[key]
         value = read()  # outside the lock: two threads may read the same, none waits for another's key
         with self._lock:
+            if key in self._values:
+                return self._values[key]
             self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
+            self._weight += self._weigh(value)
+            while self._weight > self._limit and len(self._values) > 1:
+                _, dropped = self._values.popitem(last=False)
+                self._weight -= self._weigh(dropped)
         return value

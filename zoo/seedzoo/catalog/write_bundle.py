@@ -11,7 +11,7 @@ from pathlib import Path
 from seedzoo.catalog.bundle import Bundle, open_bundle
 from seedzoo.files import local_failure, write_atomically
 
-__all__ = ["recover_bundle", "write_bundle"]
+__all__ = ["recover_bundle", "stands_aside", "write_bundle"]
 
 
 def write_bundle(folder: Path, files: Mapping[str, bytes | Path]) -> Bundle:
@@ -63,6 +63,11 @@ def recover_bundle(folder: Path) -> None:
         raise local_failure(error, folder) from error
 
 
+def stands_aside(folder: Path) -> bool:
+    """Whether a killed run left the bundle aside, for `recover_bundle` to put back."""
+    return _beside(folder.resolve())[1].exists()
+
+
 def _beside(folder: Path) -> tuple[Path, Path]:
     """Where the next bundle is written, and where the last one stands aside."""
     return folder.with_name(f"{folder.name}.new"), folder.with_name(f"{folder.name}.old")
@@ -72,4 +77,4 @@ def _place(source: Path, path: Path) -> None:
     try:
         os.link(source, path)
     except OSError:  # another file system, or one without links
-        shutil.copyfile(source, path)
+        shutil.copyfile(source, path, follow_symlinks=False)

@@ -93,7 +93,8 @@ def build(
         },
         f"{bundle.family.name}: {certificate.published} variants in {bundle.folder}, mean held-out accuracy "
         f"{100 * sum(held_out) / len(held_out):.2f} %",
-        f"certified equally accurate within {100 * certificate.margin:g} point(s); of {certificate.trained} trained, "
+        f"certified equally accurate: each within {100 * certificate.margin:g} point(s) of the mean of all "
+        f"{certificate.trained} trained, of which "
         f"{len(certificate.discarded)} failed and {len(certificate.set_aside)} more were not needed",
     )
     console.hint(f"zoo publish {bundle.folder} --store s3://BUCKET/PREFIX")

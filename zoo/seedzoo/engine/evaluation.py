@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -12,11 +13,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from seedzoo.cpu import usable_cores
 from seedzoo.engine.examples import Examples
 from seedzoo.engine.predictions import Conversion, PredictionCache, PredictionPart, PredictionStore
 from seedzoo.errors import Cancelled, DataError, ItemsError
-from seedzoo.inference.decode import DEFAULT_MAX_PIXELS, DecodedImage, decode_image
+from seedzoo.inference.decode import DEFAULT_MAX_PIXELS, DecodedImage
+from seedzoo.inference.decoding import CRASHES, MOST_HARMFUL, TOO_SLOW, DecodedBlock, Decoder, ThreadDecoder
 from seedzoo.inference.evaluate import BlockScores, Evaluator, block_length
 from seedzoo.inference.session import Model
 from seedzoo.records import Family, Variant
@@ -25,6 +26,7 @@ __all__ = ["Conversions", "FamilyEvaluator"]
 
 _MOST_FAULTS = 1000
 _BLOCK_FILE_BYTES = 32 << 20
+_LOOK_S = 0.1
 
 
 @dataclass
@@ -49,7 +51,8 @@ class FamilyEvaluator:
         examples: The user's data.
         max_pixels: Largest image that is decoded.
         predictions: Keeps predictions between selections; None to evaluate everything anew.
-        should_stop: Asked before each block.
+        should_stop: Asked before each block, and while images are decoded.
+        decoder: Decodes the images, and is not closed here; threads of its own when omitted.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class FamilyEvaluator:
         max_pixels: int = DEFAULT_MAX_PIXELS,
         predictions: PredictionStore | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        decoder: Decoder | None = None,
     ) -> None:
         self.family = family
         self.examples = examples
@@ -73,7 +77,11 @@ class FamilyEvaluator:
         self._should_stop = should_stop
         self._load_model = load_model
         self._everybody = np.arange(len(family.variants))
-        self._decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="seedzoo-decode")
+        self._decoder: Decoder = ThreadDecoder() if decoder is None else decoder
+        self._owns_decoder = decoder is None
+        # One thread: examples are read by one at a time.
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="seedzoo-read")
+        self._left = threading.Event()
         self._evaluator: Evaluator | None = None
         cache = None
         if predictions is not None:
@@ -88,7 +96,10 @@ class FamilyEvaluator:
     ) -> None:
         if self._evaluator is not None:
             self._evaluator.__exit__(kind, error, trace)
-        self._decoders.shutdown(cancel_futures=True)
+        self._left.set()
+        self._reader.shutdown(cancel_futures=True)
+        if self._owns_decoder:
+            self._decoder.close()
         if self._cache is not None:
             self._cache.flush()
 
@@ -100,7 +111,7 @@ class FamilyEvaluator:
         length: int | None = None,
         variants: Callable[[], NDArray[np.intp]] | None = None,
     ) -> Iterator[tuple[NDArray[np.int64], BlockScores]]:
-        """Evaluate these examples, block after block.
+        """Evaluate these examples, block after block; the next block is decoded meanwhile.
 
         Args:
             rows: Which examples, in the order in which they are evaluated.
@@ -116,44 +127,87 @@ class FamilyEvaluator:
             Cancelled: ``should_stop`` said so.
         """
         shape = self.family.task.preprocessing
+        length = length or block_length(shape.height * shape.width * shape.channels)
+        blocks = [rows[start:stop] for start, stop in _blocks(self._sizes[rows], length)]
         faults: dict[int, str] = {}
-        for start, stop in _blocks(
-            self._sizes[rows], length or block_length(shape.height * shape.width * shape.channels)
-        ):
+        harmful, complete = 0, True
+        ahead: _Ahead | None = None
+        try:
+            for number, block in enumerate(blocks):
+                if self._should_stop():
+                    raise Cancelled("the selection was cancelled")
+                asked = self._everybody if variants is None else variants()
+                fresh = self._fresh(block, asked)
+                if ahead is None or not np.array_equal(ahead.rows, fresh):
+                    # Nothing was decoded ahead, or fewer variants are left, of which more is known.
+                    _drop(ahead)
+                    ahead = self._begin(fresh)
+                decoded = self._finished(ahead)
+                found = dict(zip(fresh.tolist(), decoded.outcomes, strict=True))
+                bad = {row: image for row, image in found.items() if isinstance(image, DataError)}
+                faults.update({row: error.message for row, error in bad.items()})
+                harmful += sum(error.reason in (CRASHES, TOO_SLOW) for error in bad.values())
+                complete = harmful < MOST_HARMFUL and all(image is not None for image in found.values())
+                if len(faults) >= _MOST_FAULTS or not complete:
+                    break
+                # Only now, when nothing holds the block before: never more than two are decoded, this and the next.
+                after = blocks[number + 1] if number + 1 < len(blocks) else block[:0]
+                ahead = self._begin(self._fresh(after, asked))
+                if faults:
+                    continue  # only to name all bad ones at once
+                kept = None if keep is None else np.flatnonzero(keep[block])
+                yield block, self._scores(block, fresh, decoded, asked, kept)
+        finally:
+            _drop(ahead)
+        if faults:
+            every = complete and len(faults) < _MOST_FAULTS
+            raise ItemsError(
+                f"{'' if every else 'at least '}{len(faults)} of {len(rows)} images cannot be used",
+                faults=faults,
+                hint="Replace or remove them.",
+            )
+
+    def _fresh(self, block: NDArray[np.int64], asked: NDArray[np.intp]) -> NDArray[np.int64]:
+        """The examples of a block that have to be evaluated for these variants."""
+        return block if self._cache is None else block[~self._cache.known(block, asked)]
+
+    def _begin(self, rows: NDArray[np.int64]) -> _Ahead:
+        """Begin to read and decode these examples."""
+        dropped = threading.Event()
+
+        def decoded() -> DecodedBlock:
+            return self._decoder.decode(
+                self.examples.read(rows.tolist()) if len(rows) else [],
+                self.family.task.preprocessing,
+                max_pixels=self._max_pixels,
+                should_stop=lambda: dropped.is_set() or self._left.is_set(),
+            )
+
+        return _Ahead(rows, self._reader.submit(decoded), dropped)
+
+    def _finished(self, ahead: _Ahead) -> DecodedBlock:
+        """Wait for what was begun."""
+        while not wait([ahead.decoded], timeout=_LOOK_S).done:
             if self._should_stop():
                 raise Cancelled("the selection was cancelled")
-            block = rows[start:stop]
-            asked = self._everybody if variants is None else variants()
-            fresh = block if self._cache is None else block[~self._cache.known(block, asked)]
-            images = self._decoded(fresh, faults)
-            if len(faults) >= _MOST_FAULTS:
-                break
-            if faults:
-                continue  # only to name all bad ones at once
-            kept = None if keep is None else np.flatnonzero(keep[block])
-            yield block, self._scores(block, fresh, images, asked, kept)
-        if faults:
-            count = f"{len(faults)}" if len(faults) < _MOST_FAULTS else f"at least {len(faults)}"
-            raise ItemsError(
-                f"{count} of {len(rows)} images cannot be used", faults=faults, hint="Replace or remove them."
-            )
+        return ahead.decoded.result()
 
     def _scores(
         self,
         block: NDArray[np.int64],
         fresh: NDArray[np.int64],
-        images: Sequence[DecodedImage],
+        decoded: DecodedBlock,
         asked: NDArray[np.intp],
         keep: NDArray[np.intp] | None,
     ) -> BlockScores:
         """Scores of a block of which the ``fresh`` examples have to be evaluated."""
-        conversions = [Conversion.of(image) for image in images]
+        conversions = [Conversion.of(image) for image in decoded.outcomes if isinstance(image, DecodedImage)]
         cache = self._cache
         if cache is None:
             self.conversions.count(conversions)
-            return self._evaluate(images, block, asked, keep)
-        if images:
-            found = self._evaluate(images, fresh, asked, np.arange(len(fresh)))
+            return self._evaluate(decoded.pixels, block, asked, keep)
+        if len(fresh):
+            found = self._evaluate(decoded.pixels, fresh, asked, np.arange(len(fresh)))
             cache.put(PredictionPart(fresh, asked.astype(np.int64), found.probabilities, conversions))
         probabilities, conversions = cache.get(block, asked)
         self.conversions.count(conversions)
@@ -161,7 +215,7 @@ class FamilyEvaluator:
 
     def _evaluate(
         self,
-        images: Sequence[DecodedImage],
+        pixels: NDArray[np.uint8],
         rows: NDArray[np.int64],
         asked: NDArray[np.intp],
         keep: NDArray[np.intp] | None,
@@ -169,29 +223,30 @@ class FamilyEvaluator:
         if self._evaluator is None:  # where all is known, no model is even loaded
             members = self.family.variants
             self._evaluator = Evaluator([_loader(self.family.name, member, self._load_model) for member in members])
-        pixels = np.stack([image.pixels for image in images])
         scores = self._evaluator.run(pixels, self._labels[rows], keep_probabilities=keep, variants=asked)
         self.passes += scores.predicted.size
         return scores
 
-    def _decoded(self, rows: NDArray[np.int64], faults: dict[int, str]) -> list[DecodedImage]:
-        """Decode these examples; those that cannot be decoded go into ``faults``, and what is left is incomplete."""
 
-        def decode(raw: bytes) -> DecodedImage | DataError:
-            try:
-                return decode_image(raw, self.family.task.preprocessing, max_pixels=self._max_pixels)
-            except DataError as error:
-                return error
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ahead:
+    """Examples that are decoded while others are evaluated.
 
-        decoded = list(self._decoders.map(decode, self.examples.read(rows.tolist())))
-        faults.update(
-            {
-                row: found.message
-                for row, found in zip(rows.tolist(), decoded, strict=True)
-                if isinstance(found, DataError)
-            }
-        )
-        return [found for found in decoded if isinstance(found, DecodedImage)]
+    Attributes:
+        rows: int64 ``[k]`` which.
+        decoded: Will hold them.
+        dropped: Set when nobody wants them any more.
+    """
+
+    rows: NDArray[np.int64]
+    decoded: Future[DecodedBlock]
+    dropped: threading.Event
+
+
+def _drop(ahead: _Ahead | None) -> None:
+    if ahead is not None:
+        ahead.dropped.set()
+        ahead.decoded.cancel()
 
 
 def _loader(family: str, variant: Variant, load_model: Callable[[Variant], bytes]) -> Callable[[], Model]:

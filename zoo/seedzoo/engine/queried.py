@@ -18,6 +18,7 @@ from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
 from seedzoo.engine.predictions import PredictionStore
 from seedzoo.engine.report import conversion_warnings, interval, label_doubts, winner_profile
+from seedzoo.inference.decoding import Decoder
 from seedzoo.records import (
     Baseline,
     Evaluation,
@@ -65,6 +66,7 @@ def predict_all(
     predictions: PredictionStore | None = None,
     on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    decoder: Decoder | None = None,
 ) -> Predictions:
     """Evaluate every variant on every example; labels that the examples carry are not used, and a warning says so.
 
@@ -76,7 +78,8 @@ def predict_all(
         max_pixels: Largest image that is decoded.
         predictions: Keeps predictions between selections.
         on_progress: Called from this thread after each block.
-        should_stop: Asked before each block.
+        should_stop: Asked before each block, and while images are decoded.
+        decoder: Decodes the images; threads of its own when omitted.
 
     Raises:
         RequestError: The family is for browsing only.
@@ -95,6 +98,7 @@ def predict_all(
         max_pixels=max_pixels,
         predictions=predictions,
         should_stop=should_stop,
+        decoder=decoder,
     ) as evaluator:
         for block, scores in evaluator.blocks(rows):
             found.append(scores.predicted)

@@ -30,6 +30,7 @@ from seedzoo.engine.unlabelled import (
     unlabelled_report,
 )
 from seedzoo.errors import RequestError
+from seedzoo.inference.decoding import Decoder
 from seedzoo.inference.evaluate import BlockScores
 from seedzoo.records import Evaluation, Family, ProgressUpdate, Release, SelectionPhase, SelectionReport, Variant
 from seedzoo.selection import estimated_proportions
@@ -57,6 +58,7 @@ def run_selection(
     predictions: PredictionStore | None = None,
     on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    decoder: Decoder | None = None,
 ) -> SelectionReport:
     """Evaluate the variants on the user's examples and choose.
 
@@ -72,7 +74,8 @@ def run_selection(
         selections_served: How many selections this dataset has served, this one included.
         predictions: Keeps predictions between selections on the same examples and release.
         on_progress: Called from this thread after each block.
-        should_stop: Asked before each block.
+        should_stop: Asked before each block, and while images are decoded.
+        decoder: Decodes the images; threads of its own when omitted.
 
     Raises:
         RequestError: The settings cannot be used, or the family is for browsing only.
@@ -93,6 +96,7 @@ def run_selection(
         max_pixels=settings.max_pixels,
         predictions=predictions,
         should_stop=should_stop,
+        decoder=decoder,
     ) as evaluator:
         work = _Selection(
             evaluator=evaluator,

@@ -214,10 +214,13 @@ class _Pool:
 
     def stop(self) -> None:
         """End all processes, without waiting for minutes of work that nobody wants any more."""
-        for worker in [*self.busy, *self.idle]:
+        for worker in self.busy:
             worker.process.terminate()
             worker.connection.close()
-        everyone = [*self.busy, *self.idle, *self.retired]
+        while self.idle:
+            # One that is terminated leaves its semaphores behind, of which Python's resource tracker tells the user.
+            self._retire(self.idle.pop())
+        everyone = [*self.busy, *self.retired]
         deadline = time.monotonic() + _GRACE_S
         for worker in everyone:
             worker.process.join(max(0.0, deadline - time.monotonic()))
@@ -225,7 +228,7 @@ class _Pool:
                 worker.process.kill()
                 worker.process.join()
             worker.process.close()
-        self.busy, self.idle, self.retired = [], [], []
+        self.busy, self.retired = [], []
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -275,7 +278,9 @@ def _work(
             packed = connection.recv_bytes()
         except (EOFError, OSError):
             return  # nothing more to do
-        connection.send_bytes(attempt(lambda packed=packed: work(packed)))  # type: ignore[misc]
+        outcome = attempt(lambda packed=packed: work(packed))  # type: ignore[misc]
+        with suppress(BrokenPipeError, ConnectionResetError):  # the parent was killed; nobody wants the traceback
+            connection.send_bytes(outcome)
 
 
 def _exit_with(parent: int) -> None:  # pragma: no cover  (runs in the worker)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from seedzoo.errors import DataError
 from seedzoo.records import Preprocessing
 
-__all__ = ["DEFAULT_MAX_PIXELS", "FORMATS", "DecodedImage", "decode_image", "decode_upright"]
+__all__ = ["DEFAULT_MAX_PIXELS", "FORMATS", "DecodedImage", "decode_image", "decode_upright", "out_of_memory"]
 
 _T = TypeVar("_T")
 
@@ -104,9 +104,16 @@ def _decoded(raw: bytes, max_pixels: int, border: int, finish: Callable[[Image.I
         raise DataError("not an image of a known format", reason="IMAGE_UNKNOWN") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large("it", max_pixels) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, MemoryError) as error:
+    except (MemoryError, SystemError) as error:  # the second where Pillow's C code fails to say the first
+        raise out_of_memory() from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
         # Pillow's decoders report malformed files through all of these.
         raise DataError(f"damaged or cut off: {error}", reason="IMAGE_DAMAGED") from error
+
+
+def out_of_memory() -> DataError:
+    """What is wrong with an image whose decoder got no more memory: it is damaged, or a bomb."""
+    return DataError("damaged, or takes more memory than one image gets", reason="IMAGE_DAMAGED")
 
 
 def _check_scans(image: Image.Image, raw: bytes) -> None:

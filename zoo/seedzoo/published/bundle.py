@@ -16,14 +16,11 @@ from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.names import check_name
 from seedzoo.errors import AlreadyExists, RequestError
 from seedzoo.files import local_failure, write_atomically
-from seedzoo.published.table import PublishedTable
+from seedzoo.published.table import MODEL, PublishedTable
 from seedzoo.records import Family, Preprocessing, Task, TrainingData, Variant
 from seedzoo.stress.table import ProfileRow, published_row, write_profile
 
-__all__ = ["MODEL", "Imported", "variant_tags", "write_published"]
-
-MODEL = "model"
-"""The factor that keeps a variant's published name."""
+__all__ = ["Imported", "variant_tags", "write_published"]
 
 _LONGEST = 64
 _SHORTENED = 55

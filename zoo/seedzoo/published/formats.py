@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedzoo.errors import DataError, RequestError
-from seedzoo.published.table import SCALES, Cells, PublishedColumn, PublishedTable, read_cells, to_shares
+from seedzoo.published.table import MODEL, SCALES, Cells, PublishedColumn, PublishedTable, read_cells, to_shares
 from seedzoo.stress.corruptions.imagenet_c import kind_name
 
 __all__ = ["FORMATS", "guess_format", "read_published"]
@@ -56,7 +56,8 @@ def read_published(
             set, named ``results-<set>.csv``.
         form: One of `FORMATS`.
         identity: The column (with timm: the test set) of the in-distribution accuracy; the format's own when None.
-        scale: Whether numbers are percentages or shares; see :func:`seedzoo.published.table.to_shares`.
+        scale: Whether numbers are percentages or shares; see :func:`seedzoo.published.table.to_shares`. The formats of
+            imagenet-testbed and timm are known to hold percentages.
         skip: Columns that are no condition.
         factor_columns: Columns that describe the model.
         factors: Model -> factor -> level, beside what the file says.
@@ -74,6 +75,8 @@ def read_published(
         raise RequestError("there is no file to import", field="file")
     cells = [_only(read_cells(path), only) for path in paths]
     found = guess_format(cells[0]) if form == "auto" else form
+    if scale == "auto" and found != "table":
+        scale = "percent"  # both write percentages, also where all of them are below 1
     if found == "timm":
         if skip or factor_columns:
             raise RequestError("timm's files have fixed columns: --skip and --factor do not apply", field="format")
@@ -253,6 +256,12 @@ def _with_identity(table: PublishedTable) -> PublishedTable:
 
 def _with_factors(table: PublishedTable, given: Mapping[str, Mapping[str, str]]) -> PublishedTable:
     """Every variant with the same factors: what is not known of one is said to be so."""
+    if MODEL in {name for levels in (*table.factors, *given.values()) for name in levels}:
+        raise RequestError(
+            f"a factor cannot be called {MODEL!r}: that one keeps the published name",
+            hint="Rename it.",
+            field="factors",
+        )
     names = dict.fromkeys(name for model in table.models for name in given.get(model, {}))
     if given and not names:
         raise DataError(

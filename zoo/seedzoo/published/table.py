@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from seedzoo.errors import DataError
 
-__all__ = ["SCALES", "Cells", "PublishedColumn", "PublishedTable", "read_cells", "to_shares"]
+__all__ = ["MODEL", "SCALES", "Cells", "PublishedColumn", "PublishedTable", "read_cells", "to_shares"]
+
+MODEL = "model"
+"""The factor that keeps a variant's published name."""
 
 SCALES = ("auto", "percent", "share")
 
@@ -129,6 +132,21 @@ def _refuse_repeats(names: Sequence[str], *, where: str, what: str) -> None:
         seen.add(name)
 
 
+def _refuse_two_scales(
+    cells: Cells, columns: Sequence[str], values: NDArray[np.float64], signed: NDArray[np.bool_]
+) -> None:
+    """No column of percentages may look like one of shares: 0.91 beside 35.2 is not 0.91 % without being told so."""
+    for k, name in enumerate(columns):
+        given = values[~np.isnan(values[:, k]) & ~signed[:, k], k]
+        if len(given) and given.max() <= 1 and (given > 0).any() and not signed[:, k].all():
+            raise DataError(
+                f"{cells.where}, column {name!r}: its numbers up to {given.max():g} look like shares, those of other"
+                " columns like percentages",
+                hint="Where all are percentages, say --scale percent; otherwise write them on one scale.",
+                field=name,
+            )
+
+
 def to_shares(
     cells: Cells, columns: Sequence[str], *, models: Sequence[str], scale: str, hint: str
 ) -> NDArray[np.float64]:
@@ -138,19 +156,22 @@ def to_shares(
         cells: The file.
         columns: Names of columns.
         models: Name of each row's model, for errors.
-        scale: ``percent``, ``share``, or ``auto``: percent if any number is above 1.
+        scale: ``percent``, ``share``, or ``auto``: percent if any number is above 1 or has a percent sign.
         hint: What to do about a cell that is no number.
 
     Returns:
         [rows, columns] shares in 0..1; NaN where a cell is empty or says that there is no result.
 
     Raises:
-        DataError: A model is named twice, or a cell is no number or out of range.
+        DataError: A model is named twice, a cell is no number or out of range, or a percent sign stands in a table of
+            shares; with ``auto`` also where percentages are among numbers that look like shares.
     """
     _refuse_repeats(models, where=cells.where, what="model")
     values = np.full((len(cells.rows), len(columns)), np.nan)
+    signed = np.zeros(values.shape, dtype=np.bool_)
+    places = {name: at for at, name in enumerate(cells.header)}
     for k, name in enumerate(columns):
-        at = cells.header.index(name)
+        at = places[name]
         for i, row in enumerate(cells.rows):
             text = row[at].removesuffix("%").strip()
             if text.lower() in _EMPTY:
@@ -162,8 +183,18 @@ def to_shares(
                     field=name,
                 )
             values[i, k] = float(text)
+            signed[i, k] = row[at].endswith("%")
     found = values[~np.isnan(values)]
-    percent = scale == "percent" or (scale == "auto" and bool((found > 1).any()))
+    percent = scale == "percent" or (scale == "auto" and bool((found > 1).any() or signed.any()))
+    if not percent and signed.any():
+        i, k = (int(index) for index in np.argwhere(signed)[0])
+        raise DataError(
+            f"{cells.where}, line {cells.lines[i]}, column {columns[k]!r}: a percentage in a table of shares",
+            hint="Say --scale percent, or take the percent signs out.",
+            field=columns[k],
+        )
+    if percent and scale == "auto":
+        _refuse_two_scales(cells, columns, values, signed)
     most = 100.0 if percent else 1.0
     wrong = np.argwhere((values < 0) | (values > most))
     if len(wrong):

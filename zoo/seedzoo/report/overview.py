@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seedzoo.records import Certificate
 from seedzoo.report.charts import axis_strip, strip, strip_axis
 from seedzoo.report.figures import interval, number, p_text, percent
 from seedzoo.report.markup import Markup, joined, tag
@@ -42,7 +43,7 @@ def head_section(profiled: Profiled) -> Markup:
     others = [row for row in rows if row.condition != "id"]
     count = len(profiled.matrix.variants)
     facts = [
-        ("variants", f"{count}", "equally accurate, certified" if family.certificate else "not certified"),
+        ("variants", f"{count}", _certified(family.certificate)),
         ("conditions", f"{len(rows)}", f"{len(others)} beside in-distribution"),
         ("in distribution", f"{percent(base.mean)} %", f"sd {number(100 * base.sd)} points"),
     ]
@@ -59,10 +60,11 @@ def head_section(profiled: Profiled) -> Markup:
         tested = [row.correlation for row in others if math.isfinite(row.correlation.low)]
         if tested:
             apart = sum(one.low > 0 or one.high < 0 for one in tested)
+            chance = number(0.05 * len(tested), 1)
+            which = "conditions whose rank correlation's 95 % interval excludes 0, either way"
             facts.append(
-                ("foretold by in-distribution accuracy", f"{apart} of {len(tested)}",
-                 "conditions whose rank correlation's 95 % interval excludes 0")
-            )  # fmt: skip
+                ("go with in-distribution accuracy", f"{apart} of {len(tested)}", f"{which}; by chance, about {chance}")
+            )
     told = [tag("h1", family.title), tag("p", f"Stress profile of the family {family.name}, {profiled.origin}.")]
     if family.provenance:
         told.append(
@@ -77,6 +79,12 @@ def head_section(profiled: Profiled) -> Markup:
             class_="facts",
         ),
     )
+
+
+def _certified(certificate: Certificate | None) -> str:
+    if certificate is None:
+        return "not certified to be equally accurate"
+    return f"certified: each within {100 * certificate.margin:g} point(s) of the mean of all trained"
 
 
 def spread_section(profiled: Profiled) -> Markup:
@@ -148,18 +156,25 @@ def _explained(profiled: Profiled, excess: Sequence[ExcessVariance]) -> list[str
         " sd and “beyond chance” are in points, “× id” is the sd relative to that of id. ρ is Spearman's rank",
         " correlation with in-distribution accuracy, with its 95 % interval.",
     ]
+    told.append(" The intervals are not corrected for their number, and sampling noise is in both accuracies.")
     if count < FEW:
         told.append(f" With only {count} variants correlations and their intervals are rough.")
     if np.isnan(profiled.matrix.accuracies).any():
         told.append(" Where a variant was not measured, the row is over the others.")
     if excess:
         told.append(
-            " “Beyond chance” is the sd that drawing the test examples does not explain, and p tests it: one-sided,"
-            " paired (Cochran's Q), corrected by Holm over all conditions."
+            " “Beyond chance” estimates the sd that drawing the test examples does not explain, and p tests it:"
+            " one-sided, paired (Cochran's Q), corrected by Holm over all conditions. The test asks whether the"
+            " variants could be exchanged for each other; where some are more alike than others, p is too small."
         )
         if any(one.method == "bound" for one in excess):
             told.append(
-                " With ≥ it is what the counts alone prove, whatever examples the variants share; the true value is"
-                " higher and the true p lower."
+                " With ≥ only counts are known: the paired estimate would be as large or larger, and its p as small or"
+                " smaller, whatever examples the variants share."
             )
+    if any(variant.factors for variant in profiled.family.variants):
+        told.append(
+            " These variants are cells of a crossed design, and those that share a level are alike: intervals and p"
+            " take all for independent, so intervals are too narrow and p is too small."
+        )
     return told

@@ -87,7 +87,8 @@ def scatter_section(profiled: Profiled) -> Markup | None:
         tag(
             "p",
             f"Accuracy under a condition (upwards, in %) against in-distribution accuracy: {which} conditions."
-            " Each plot has its own scales; ρ is Spearman's rank correlation with its 95 % interval.",
+            " Each plot has its own scales; ρ is Spearman's rank correlation with its 95 % interval. An interval"
+            " around 0 does not show that there is no relation.",
         ),
         tag("div", joined(plots), class_="many"),
     )

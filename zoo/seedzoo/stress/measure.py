@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ __all__ = ["Measurement", "StressProgress", "VariantModel", "correctness", "meas
 _METHOD = "2"
 """Raised when the same images and models would give other numbers: what was kept before is measured again."""
 _ID = "id"
+_MOST_VALUES = 1000
+"""Slices of one column: each is a condition with a row for every variant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +106,7 @@ def measure(
 
     Raises:
         DataError: A set does not fit the classes or itself, an image cannot be read (named), or a set has none.
-        RequestError: No set has a column of that name, or two rows would have the same name.
+        RequestError: No set has a column of that name, it has too many values, or two rows would have the same name.
         LocalFailure: The folder cannot be written, for instance because the disk is full; running again resumes.
         Cancelled: ``should_stop`` said so; finished blocks are kept.
     """
@@ -119,7 +122,7 @@ def measure(
         )
     ]
     names = [name for target in targets for name in (target.name, *(part.name for part in target.slices))]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise RequestError(f"two conditions are named {twice[0]!r}", hint="Name the sets and conditions differently.")
     if any(target.result is None for target in targets):
         with Run(variants, threads=threads, should_stop=should_stop) as run:
@@ -342,12 +345,13 @@ def _signatures(variants: Sequence[VariantModel], targets: Sequence[Target]) -> 
 
 def _slices(one: EvaluationSet, columns: Collection[str]) -> list[Slice]:
     prefix = "" if one.kind == _ID else f"{one.name}/"
-    return [
-        Slice(name=f"{prefix}slice/{column}={value}", rows=np.array([found == value for found in one.slices[column]]))
-        for column in columns
-        if column in one.slices
-        for value in sorted(set(one.slices[column]) - {""})
-    ]
+    found = []
+    for column in columns:
+        values = one.slices.get(column, ())
+        numbers = {value: number for number, value in enumerate(sorted(set(values) - {""}))}
+        of_image = np.array([numbers.get(value, -1) for value in values])
+        found += [Slice(name=f"{prefix}slice/{column}={value}", rows=of_image == k) for value, k in numbers.items()]
+    return found
 
 
 def _check_set(one: EvaluationSet, classes: int) -> None:
@@ -378,6 +382,15 @@ def _check_slices(sets: Sequence[EvaluationSet], slices: Collection[str]) -> Non
                 hint=f"There are: {', '.join(known)}." if known else "Slices need a manifest with more columns.",
                 field="slices",
             )
+        for one in sets:
+            count = len(set(one.slices.get(column, ())))
+            if count > _MOST_VALUES:
+                raise RequestError(
+                    f"the column {column!r} of {one.name} has {count:,} values, and slices are made of at most"
+                    f" {_MOST_VALUES:,}",
+                    hint="Slice by a column that groups images, such as the camera.",
+                    field="slices",
+                )
 
 
 def _truth_digest(one: EvaluationSet, classes: int) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.errors import LocalFailure
 from seedzoo.inference.sources import Skipped
 from seedzoo.selection.signatures import signature
 from seedzoo.stress import metrics
@@ -179,7 +180,7 @@ class Target:
         names = [f"{block.name}.outputs" for block in self.blocks if block.signature]
         if not names or self._stored(_SIGNATURE) is not None:
             return
-        parts = [part for part in map(self._stored, names) if part is not None]
+        parts = [self._still_there(name) for name in names]
         places = np.concatenate([part["places"] for part in parts])
         arrays: dict[str, NDArray[Any]] = {"cot": np.empty(0), "nuclear": np.empty(0)}
         if len(places):
@@ -195,7 +196,7 @@ class Target:
         self.kept.drop(*names)
 
     def _add_up(self) -> None:
-        parts = [part for block in self.blocks if (part := self._stored(block.name)) is not None]
+        parts = [self._still_there(block.name) for block in self.blocks]
         signed = self._stored(_SIGNATURE) or {}
         whole: dict[str, NDArray[Any]] = {
             f"signature.{name}": array for name, array in signed.items() if name != "skipped.row"
@@ -234,6 +235,17 @@ class Target:
         found = self.kept.get(name)
         lacks = found is not None and not self.skip and len(found.get("skipped.row", ()))
         return None if lacks else found
+
+    def _still_there(self, name: str) -> dict[str, NDArray[Any]]:
+        """What this run found or put there: a sum over the rest alone would be wrong and look right."""
+        found = self._stored(name)
+        if found is None:
+            raise LocalFailure(
+                f"a finished block of {self.name} was deleted or changed while it was needed",
+                hint="Leave the work folder alone, and run again: only what is missing is measured.",
+                reason="BLOCK_LOST",
+            )
+        return found
 
     def _finished(self, block: Block) -> bool:
         if self._stored(block.name) is None:

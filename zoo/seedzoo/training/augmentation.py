@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -109,20 +110,12 @@ def image_transform(
     except (AssertionError, ValueError, KeyError, TypeError, IndexError) as error:
         raise _bad_policy(section, str(error) or "its description cannot be read") from error
     steps = composed.transforms[0 if section.crop_scale else 1 :]
-    erase = _eraser(section)
-    centre = torch.tensor(mean).reshape(-1, 1, 1) * 255
-    spread = torch.tensor(std).reshape(-1, 1, 1) * 255
-
-    def transform(image: Image.Image) -> NDArray[np.uint8]:
-        changed = image
-        for step in steps:
-            changed = step(changed)
-        pixels = torch.as_tensor(changed)
-        if erase is not None:  # it fills with 0 or unit noise, meant for standardised pixels
-            standardised = erase((pixels - centre) / spread)
-            pixels = (standardised * spread + centre).round().clamp(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
-
+    transform = _Transform(
+        steps=tuple(steps),
+        erase=_eraser(section),
+        centre=torch.tensor(mean).reshape(-1, 1, 1) * 255,
+        spread=torch.tensor(std).reshape(-1, 1, 1) * 255,
+    )
     mode, channels = ("L", ()) if preprocessing.channels == 1 else ("RGB", (preprocessing.channels,))
     try:
         with drawn_from(0):
@@ -133,6 +126,26 @@ def image_transform(
     except (AssertionError, ValueError, KeyError, TypeError, IndexError, OSError) as error:
         raise _bad_policy(section, f"{error} (on images of {preprocessing.channels} channel(s))") from error
     return transform
+
+
+@dataclass(frozen=True, eq=False)
+class _Transform:
+    """A class, not a closure: processes that load images are started anew and get it pickled."""
+
+    steps: tuple[Callable[[Any], Any], ...]
+    erase: Callable[[torch.Tensor], torch.Tensor] | None
+    centre: torch.Tensor
+    spread: torch.Tensor
+
+    def __call__(self, image: Image.Image) -> NDArray[np.uint8]:
+        changed: Any = image
+        for step in self.steps:
+            changed = step(changed)
+        pixels = torch.as_tensor(changed)
+        if self.erase is not None:  # it fills with 0 or unit noise, meant for standardised pixels
+            standardised = self.erase((pixels - self.centre) / self.spread)
+            pixels = (standardised * self.spread + self.centre).round().clamp(0, 255).to(torch.uint8)
+        return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
 
 def _eraser(section: AugmentSection) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from seedzoo.alone import alone_in
 from seedzoo.catalog.bundle import (
     FAMILY_CARD,
     FAMILY_FILE,
@@ -30,6 +31,7 @@ from seedzoo.catalog.bundle import (
 from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.twins import twin_name
 from seedzoo.catalog.write_bundle import write_bundle
+from seedzoo.errors import DataError
 from seedzoo.executors import Executor
 from seedzoo.files import local_failure
 from seedzoo.inference.session import Model
@@ -46,8 +48,9 @@ from seedzoo.training.data import ImageData, load_data
 from seedzoo.training.pool import TrainedVariant, train_all
 from seedzoo.training.quantise import agreement, quantise_static
 from seedzoo.training.recipe import Recipe, load_recipe
+from seedzoo.training.working_folder import sole_use
 
-__all__ = ["BuildProgress", "below", "build", "dataset_text"]
+__all__ = ["BuildProgress", "below", "build", "dataset_text", "pinned"]
 
 _SOFTWARE = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
 _AGREEMENT_IMAGES = 1000
@@ -90,9 +93,29 @@ def build(
 
     Raises:
         RecipeError: The recipe cannot be used.
+        Conflict: Another build is at work in ``out`` (``BUILD_RUNNING``).
         DataError: The data cannot be used, or too few variants are equally accurate.
         ZooError: A worker died; running the same again resumes.
     """
+    with sole_use(out):
+        return _build(
+            recipe_path, out, overrides=overrides, data_folder=data_folder, workers=workers, executor=executor,
+            checkpoints=checkpoints, on_progress=on_progress, on_notice=on_notice,
+        )  # fmt: skip
+
+
+def _build(
+    recipe_path: Path,
+    out: Path,
+    *,
+    overrides: Sequence[str],
+    data_folder: Path | None,
+    workers: int | None,
+    executor: Executor | None,
+    checkpoints: str | None,
+    on_progress: Callable[[BuildProgress], None],
+    on_notice: Callable[[str], None],
+) -> Bundle:
     recipe, recipe_bytes = load_recipe(recipe_path, overrides=overrides)
     if data_folder is not None:
         recipe = replace(recipe, data=replace(recipe.data, path=str(data_folder.resolve())))
@@ -100,6 +123,7 @@ def build(
     conditions = suite(recipe.stress.suite)
     base = recipe_path.resolve().parent
     data = load_data(recipe.data, base=base)
+    recipe = pinned(recipe, data, base, here=executor is None or executor.shares_files)
     sets = _sets(recipe, data, base, on_notice)
     task = Task(name=recipe.data.source, classes=data.classes, preprocessing=data.preprocessing)
     try:
@@ -126,19 +150,20 @@ def build(
         note = f"{progress.condition}, {progress.rate:,.0f} images/s"
         on_progress(BuildProgress("stress", progress.all_done, progress.all_total, note))
 
-    measured = measure(
-        [
-            *(_from_file(tag, trained[tag].sha256, files[tag]) for tag in published),
-            *(_twin(twin_name(tag), raw) for tag, raw in twins.items()),
-        ],
-        classes=len(data.classes),
-        sets=sets,
-        conditions=conditions,
-        folder=out / "stress",
-        slices=tuple(dict.fromkeys((*data.test_slices, *recipe.stress.slices))),
-        threads=workers,
-        on_progress=stressed,
-    )
+    with alone_in(out / "stress"):  # `zoo stress` on this bundle keeps its blocks there too
+        measured = measure(
+            [
+                *(_from_file(tag, trained[tag].sha256, files[tag]) for tag in published),
+                *(_twin(twin_name(tag), raw) for tag, raw in twins.items()),
+            ],
+            classes=len(data.classes),
+            sets=sets,
+            conditions=conditions,
+            folder=out / "stress",
+            slices=tuple(dict.fromkeys((*data.test_slices, *recipe.stress.slices))),
+            threads=workers,
+            on_progress=stressed,
+        )
     family = Family(
         name=recipe.family.name,
         title=recipe.family.title or recipe.family.name,
@@ -181,6 +206,37 @@ def below(base: Path, spec: str) -> str:
     words, mark, options = spec.partition("?")
     name, equals, path = words.rpartition("=")
     return f"{name}{equals}{base / path}{mark}{options}"
+
+
+def pinned(recipe: Recipe, data: ImageData, base: Path, *, here: bool) -> Recipe:
+    """The recipe with digests of training data and checkpoints: what an earlier run made of others is not reused.
+
+    Args:
+        recipe: As it was read.
+        data: Its data.
+        base: Its folder.
+        here: Whether this machine's files and devices are those that variants are trained with.
+
+    Raises:
+        RecipeError: A checkpoint cannot be used, or is not the one that the recipe means.
+        DataError: The data are not those that the recipe means.
+    """
+    digest = data.training_digest
+    if recipe.data.sha256.lower() not in ("", digest):
+        raise DataError(
+            f"these are not the training data that the recipe means: their digest is {digest}",
+            hint="Fetch the right data, or change data.sha256.",
+            field="data.sha256",
+        )
+    recipe = replace(recipe, data=replace(recipe.data, sha256=digest))
+    if recipe.model.checkpoint_files:
+        from seedzoo.training.network import located_checkpoints  # noqa: PLC0415  (imports torch)
+        from seedzoo.training.trainer import check_trainable  # noqa: PLC0415
+
+        recipe = located_checkpoints(recipe, base=base)
+        if here:  # the last of many checkpoints might fail after hours
+            check_trainable(recipe, base=base)
+    return recipe
 
 
 def _sets(recipe: Recipe, data: ImageData, base: Path, on_notice: Callable[[str], None]) -> list[EvaluationSet]:

@@ -71,7 +71,7 @@ def card(
         f"# {_text(family.title or family.name)}: variant {_text(variant.tag)}",
         (
             f"One of {len(family.variants)} models that were trained by the same recipe and differ in nothing but "
-            "their random seeds. They are equally accurate on the held-out test set and behave differently elsewhere."
+            f"{_apart(family)}.{_alike(family.certificate)} On other images they may differ by much more."
         ),
         _files(variant, twin_agreement, _compared(measured, f"{variant.tag}{_TWIN}")),
         _use(family, variant),
@@ -110,7 +110,7 @@ def family_card(family: Family, rows: Iterable[ProfileRow]) -> str:
     sections = [
         f"# {_text(family.title or family.name)}",
         (
-            f"{len(family.variants)} models trained by one recipe that differ in nothing but their random seeds. "
+            f"{len(family.variants)} models trained by one recipe that differ in nothing but {_apart(family)}. "
             f"Held-out accuracy is {_share(_mean(accuracies))} on average, from {_share(min(accuracies))} to "
             f"{_share(max(accuracies))}. Choose among them on your own data:\n\n"
             f"    zoo select --family {_code(family.name)} --data mydata/"
@@ -138,11 +138,29 @@ def family_card(family: Family, rows: Iterable[ProfileRow]) -> str:
 
 _LIMITATIONS = """## Limitations
 
-- Equal accuracy on the held-out test set says little about other images: under stress the variants differ, and a
-  variant that leads under one condition may trail under another. Choose on your own data, not by this card.
+- Equal accuracy on the held-out test set says little about other images: variants may be far apart there, and one
+  that leads under one condition may trail under another. Choose on your own data, not by this card.
 - The conditions are simulated or collected changes of the test set; what your images go through may be none of them.
-- With several conditions and variants, the largest differences are partly chance: mind the intervals.
+- The conditions shown are those with the largest differences: these are partly chance, more than the intervals, each
+  of which is for itself, allow for.
 - It answers with one of its classes for any image, also for one that shows none of them."""
+
+
+def _apart(family: Family) -> str:
+    """What the variants differ in; a level of a factor may be another checkpoint to start from."""
+    if not any(variant.factors for variant in family.variants):
+        return "their random seeds"
+    names = sorted({name for variant in family.variants for name in variant.factors})
+    return f"the levels of a crossed design ({', '.join(map(_text, names))}) and their random seeds"
+
+
+def _alike(certificate: Certificate | None) -> str:
+    if certificate is None:
+        return ""
+    return (
+        f" Each is shown to lie within {_points(certificate.margin)} percentage points of the mean accuracy of all that"
+        " were trained."
+    )
 
 
 def _about(family: Family) -> dict[str, Any]:
@@ -257,7 +275,13 @@ def _held_out(family: Family, variant: Variant, row: ProfileRow | None) -> str:
     else:
         n = family.certificate.n_examples if family.certificate else family.data.held_out_examples
         value = f"{_share(variant.held_out_accuracy)} of {n:,} examples" if n else _share(variant.held_out_accuracy)
-    return f"## Held-out accuracy\n\n{value}. No variant was chosen by it: all that passed the test below are equal."
+    text = f"## Held-out accuracy\n\n{value}."
+    if family.certificate is None:
+        return text
+    return (
+        f"{text} It decided only whether a variant passed the test below. Among those that passed, differences may be"
+        " chance: they say nothing of which to choose."
+    )
 
 
 def _with_interval(row: ProfileRow) -> str:
@@ -274,14 +298,15 @@ def _certificate(found: Certificate | None, tag: str | None) -> str:
     text = (
         f"{head}{_text(found.method[:1].upper() + found.method[1:])}: margin ±{_points(found.margin)} percentage "
         f"points, level {found.alpha:g} for the family as a whole, {found.n_examples:,} examples. Of {found.trained} "
-        f"trained variants {found.trained - len(found.discarded)} passed and {found.published} are published."
+        f"trained variants {found.trained - len(found.discarded)} passed and {found.published} are published. Two of "
+        f"them may differ by up to twice the margin."
     )
     entry = next((entry for entry in found.entries if entry.tag == tag), None)
     if entry is not None:
         text += (
             f"\n\nThis variant's accuracy is {_signed(entry.difference)} points from the family's mean of "
             f"{_share(found.family_mean)}, with limits {_signed(entry.low)} and {_signed(entry.high)}: "
-            + ("equally accurate." if entry.passed else "NOT shown to be equally accurate.")
+            + ("shown to lie within the margin." if entry.passed else "NOT shown to lie within the margin.")
         )
     return text
 
@@ -293,8 +318,8 @@ def _stress(stressed: Sequence[_Compared], variants: int) -> str:
     few = stressed[: min(_SHOWN, len(stressed) // 2 or 1)]
     many = list(reversed(stressed[len(few) :][-_SHOWN:]))
     text = f"{head}Beside the mean of the family's {variants} variants, of {len(stressed)} conditions measured.\n\n"
-    text += f"Where it is behind most:\n\n{_conditions(few)}"
-    return text + (f"\n\nWhere it is ahead most:\n\n{_conditions(many)}" if many else "")
+    text += f"Lowest beside the mean:\n\n{_conditions(few)}"
+    return text + (f"\n\nHighest beside the mean:\n\n{_conditions(many)}" if many else "")
 
 
 def _ends(stressed: Sequence[_Compared]) -> list[_Compared]:

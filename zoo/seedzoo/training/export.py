@@ -22,6 +22,7 @@ from torch import nn
 from seedzoo.errors import ZooError
 from seedzoo.inference.runtime import onnxruntime
 from seedzoo.records import Task
+from seedzoo.training.finished import LICENCE_KEY
 
 __all__ = ["INPUT_NAME", "LARGEST_MODEL", "OPSET", "OUTPUT_NAME", "check_parity", "export_onnx"]
 
@@ -83,7 +84,7 @@ def export_onnx(
             "seedzoo.factors": json.dumps(dict(factors or {}), sort_keys=True),
             "seedzoo.task": task.name,
             "seedzoo.classes": json.dumps(list(task.classes)),
-            "seedzoo.licence": licence,
+            LICENCE_KEY: licence,
             "seedzoo.preprocessing": json.dumps(
                 {
                     **dataclasses.asdict(shape),

@@ -21,11 +21,13 @@ from seedzoo.executors import FolderSnapshots, Snapshots, StoreSnapshots
 from seedzoo.files import local_failure, write_atomically
 
 __all__ = [
+    "LICENCE_KEY",
     "MODEL_FILE",
     "WEIGHTS_FILE",
     "TrainedVariant",
     "finished_variant",
     "folder_snapshots",
+    "has_result",
     "keep_in_folder",
     "keep_in_store",
     "store_snapshots",
@@ -34,6 +36,8 @@ __all__ = [
 
 MODEL_FILE = "model.onnx"
 WEIGHTS_FILE = "weights.safetensors"
+LICENCE_KEY = "seedzoo.licence"
+"""Of the model's metadata."""
 _RESULT = "result.json"
 _SNAPSHOT = "snapshot"
 
@@ -55,6 +59,10 @@ class TrainedVariant:
     """Level of each factor of a crossed design."""
     weights_sha256: str = ""
     """Of ``weights.safetensors``, where the recipe keeps it."""
+    licence: str = ""
+    """What the model's metadata say."""
+    software: dict[str, str] = field(default_factory=dict)
+    """Versions that trained and exported it; empty in results of older versions."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -72,6 +80,11 @@ def finished_variant(folder: Path, tag: str, training_key: str) -> TrainedVarian
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
     return result if whole else None
+
+
+def has_result(folder: Path, tag: str) -> bool:
+    """Whether an earlier run finished the variant, under whatever key."""
+    return (folder / tag / _RESULT).exists()
 
 
 def _digest(path: Path) -> str:

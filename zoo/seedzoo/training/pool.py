@@ -21,16 +21,18 @@ from numpy.typing import NDArray
 
 from seedzoo.catalog.open import open_store
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import RecipeError, RequestError, ZooError
+from seedzoo.errors import DataError, RecipeError, RequestError, ZooError
 from seedzoo.executors import Executor, Job, LocalExecutor, Setup, Snapshots
-from seedzoo.inference.sources import ImageSource
+from seedzoo.inference.sources import ArrayImages, ImageSource
 from seedzoo.records import Task
 from seedzoo.training.finished import (
+    LICENCE_KEY,
     MODEL_FILE,
     WEIGHTS_FILE,
     TrainedVariant,
     finished_variant,
     folder_snapshots,
+    has_result,
     keep_in_folder,
     keep_in_store,
     store_snapshots,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainedVariant", "finished_variant", "train_all"]
 
+_MAKERS = ("torch", "timm", "onnx", "onnxscript")
+"""What decides the bits of a model."""
 _SOFTWARE = ("seedzoo", "torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
 _PARITY_IMAGES = 1000
 
@@ -85,22 +89,9 @@ def train_all(
         LocalFailure: The disk is full (``DISK_FULL``).
     """
     folder, base = folder.resolve(), base.resolve()
-    store = _open(checkpoints)
-    done: dict[str, TrainedVariant] = {}
-    try:
-        for tag in recipe.tags:
-            earlier = finished_variant(folder, tag, recipe.training_key)
-            if earlier is None and store is not None:
-                found = stored_variant(store, tag, recipe.training_key, on_notice=on_notice)
-                if found is not None:
-                    earlier = found[0]
-                    keep_in_folder(folder, *found)
-            if earlier is not None:
-                done[tag] = earlier
-                on_done(earlier)
-    finally:
-        if store is not None:
-            store.close()
+    done = _earlier(recipe, folder, checkpoints, on_notice)
+    for variant in done.values():
+        on_done(variant)
     missing = [tag for tag in recipe.tags if tag not in done]
     if missing:
         used = executor or LocalExecutor(cpus=workers)
@@ -117,6 +108,59 @@ def train_all(
                 done[finished.name] = finished.result.variant
                 on_done(finished.result.variant)
     return {tag: done[tag] for tag in recipe.tags}
+
+
+def _makers() -> dict[str, str]:
+    return {name: version(name) for name in _MAKERS}
+
+
+def _licensed(folder: Path, variant: TrainedVariant, licence: str) -> TrainedVariant:
+    """The variant under the recipe's licence, which stands in its model; what it computes stays."""
+    if variant.licence == licence:
+        return variant
+    import onnx  # noqa: PLC0415  (only where something is to be changed)
+
+    proto = onnx.load(folder / variant.tag / MODEL_FILE)
+    for entry in proto.metadata_props:
+        if entry.key == LICENCE_KEY:
+            entry.value = licence
+    raw = proto.SerializeToString(deterministic=True)
+    changed = replace(variant, licence=licence, sha256=hashlib.sha256(raw).hexdigest(), size=len(raw))
+    keep_in_folder(folder, changed, {MODEL_FILE: raw})
+    return changed
+
+
+def _earlier(
+    recipe: Recipe, folder: Path, checkpoints: str | None, on_notice: Callable[[str], None]
+) -> dict[str, TrainedVariant]:
+    """What earlier runs finished and can be used."""
+    store = _open(checkpoints)
+    done: dict[str, TrainedVariant] = {}
+    damaged, outdated = 0, 0
+    try:
+        for tag in recipe.tags:
+            found = finished_variant(folder, tag, recipe.training_key)
+            if found is None and store is not None:
+                stored = stored_variant(store, tag, recipe.training_key, on_notice=on_notice)
+                if stored is not None:
+                    found = stored[0]
+                    keep_in_folder(folder, *stored)
+            if found is None:
+                damaged += has_result(folder, tag)
+            elif found.software and found.software != _makers():
+                outdated += 1
+            else:
+                done[tag] = _licensed(folder, found, recipe.family.licence)
+    finally:
+        if store is not None:
+            store.close()
+    for count, why in (
+        (damaged, "are of another recipe, other training data or another checkpoint, or damaged"),
+        (outdated, f"were made by other versions of {', '.join(_MAKERS)}"),
+    ):
+        if count:
+            on_notice(f"{count} variants that an earlier run finished {why}: they are trained again")
+    return done
 
 
 @dataclass(frozen=True)
@@ -225,6 +269,8 @@ def _prepare(
         from seedzoo.training.data import load_data  # noqa: PLC0415  (the parent process need not pay for this)
 
         data = load_data(recipe.data, base=base)
+        if recipe.data.sha256 and isinstance(data.train, ArrayImages) and data.training_digest != recipe.data.sha256:
+            raise DataError("the training data have changed since the build was started", hint="Run it again.")
     else:
         data = replace(data, train=_own_labels(data.train), test=_own_labels(data.test))
     return _Prepared(recipe, data, base, folder, _open(checkpoints), files)
@@ -273,6 +319,8 @@ def _train_one(prepared: _Prepared, tag: str, task: Task) -> _Trained:
         seconds=round(time.perf_counter() - started, 1),
         factors=factors,
         weights_sha256=hashlib.sha256(files[WEIGHTS_FILE]).hexdigest() if WEIGHTS_FILE in files else "",
+        licence=recipe.family.licence,
+        software=_makers(),
     )
     if prepared.store is not None:
         keep_in_store(prepared.store, variant, files)

@@ -77,6 +77,8 @@ class DataSection:
     interpolation: str = "bilinear"
     in_memory: bool | None = None
     """Hold decoded images in memory; when omitted, if they take less than 1 GiB."""
+    sha256: str = ""
+    """Expected digest of training images, labels and classes; filled in when a build starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,14 +303,16 @@ class Recipe:
     def training_key(self) -> str:
         """SHA-256 over all that decides a trained variant; a finished variant is reused only under the same key.
 
-        Checkpoints count by their contents where these are known, not by where they lie.
+        Checkpoints and training data count by their contents where these are known, not by where they lie.
         """
-        model = self.model
+        model, data = self.model, self.data
         if model.checkpoint_sha256:
             model = replace(model, checkpoint="", checkpoints=())
+        if data.sha256:
+            data = replace(data, path="", root="")
         decisive = {
             "family": self.family.name,
-            "data": self.data,
+            "data": data,
             "model": model,
             "training": replace(self.training, loader_workers=0),
             "seeds": self.seeds,

@@ -79,9 +79,9 @@ def check_values(recipe: Recipe, where: str, check_data: Callable[[DataSection, 
 def _check_training(training: TrainingSection, require: Require) -> None:
     require(training.epochs >= 1, "training.epochs", "must be at least 1")
     require(training.batch_size >= 2, "training.batch_size", "must be at least 2 (batch norm needs two)")
-    require(0 < training.lr < math.inf, "training.lr", "must be positive")
-    require(training.weight_decay >= 0, "training.weight_decay", "must not be negative")
-    require(training.clip_norm >= 0, "training.clip_norm", "must not be negative")
+    require(0 < training.lr < math.inf, "training.lr", "must be positive and finite")
+    require(0 <= training.weight_decay < math.inf, "training.weight_decay", "must be finite and not negative")
+    require(0 <= training.clip_norm < math.inf, "training.clip_norm", "must be finite and not negative")
     near = difflib.get_close_matches(training.schedule, SCHEDULES, n=1)
     require(training.schedule in SCHEDULES, "training.schedule",
             f"must be one of {', '.join(SCHEDULES)}" + (f" (did you mean {near[0]}?)" if near else ""))  # fmt: skip
@@ -93,6 +93,9 @@ def _check_training(training: TrainingSection, require: Require) -> None:
     require(training.precision != "fp16" or training.device != "cpu", "training.precision",
             "= fp16 needs a GPU; on a CPU use bf16 or fp32")  # fmt: skip
     require(0 <= training.loader_workers <= 256, "training.loader_workers", "must lie between 0 and 256")
+    for key in ("lr", "weight_decay"):
+        require(key not in training.optimizer_kwargs, f"training.optimizer_kwargs.{key}",
+                f"would be a second training.{key}; leave it out")  # fmt: skip
     require(len(training.mean) == len(training.std), "training.mean", "and training.std must have the same length")
     require(all(0 <= value <= 1 for value in training.mean), "training.mean", "is on the scale 0..1, as in timm")
     require(all(0 < value <= 1 for value in training.std), "training.std", "is on the scale 0..1, as in timm")
@@ -108,12 +111,12 @@ def _check_augment(augment: AugmentSection, require: Require) -> None:
     scale, ratio = augment.crop_scale, augment.crop_ratio
     require(scale == () or (len(scale) == 2 and 0 < scale[0] <= scale[1] <= 1), f"{section}.crop_scale",
             "must be two shares of the area, such as [0.08, 1.0]")  # fmt: skip
-    require(len(ratio) == 2 and 0 < ratio[0] <= ratio[1], f"{section}.crop_ratio",
+    require(len(ratio) == 2 and 0 < ratio[0] <= ratio[1] < math.inf, f"{section}.crop_ratio",
             "must be two aspect ratios, such as [0.75, 1.3333]")  # fmt: skip
     require(augment.interpolation in ("bilinear", "bicubic", "nearest", "random"), f"{section}.interpolation",
             "must be bilinear, bicubic, nearest or random")  # fmt: skip
     jitter = augment.color_jitter if isinstance(augment.color_jitter, tuple) else (augment.color_jitter,) * 3
-    require(len(jitter) in (3, 4) and all(value >= 0 for value in jitter), f"{section}.color_jitter",
+    require(len(jitter) in (3, 4) and all(0 <= value < math.inf for value in jitter), f"{section}.color_jitter",
             "must be one strength, or three (brightness, contrast, saturation), or four (hue)")  # fmt: skip
     require(len(jitter) == 3 or jitter[-1] <= 0.5, f"{section}.color_jitter", "has a hue above 0.5")
     require(augment.erase_mode in ("const", "rand", "pixel"), f"{section}.erase_mode", "must be const, rand or pixel")
@@ -122,7 +125,7 @@ def _check_augment(augment: AugmentSection, require: Require) -> None:
 def _check_mixup(mixup: MixupSection, batch_size: int, require: Require) -> None:
     section = "training.mixup"
     for name in ("mixup_alpha", "cutmix_alpha"):
-        require(getattr(mixup, name) >= 0, f"{section}.{name}", "must not be negative")
+        require(0 <= getattr(mixup, name) < math.inf, f"{section}.{name}", "must be finite and not negative")
     for name in ("prob", "switch_prob"):
         require(0 <= getattr(mixup, name) <= 1, f"{section}.{name}", "must be a probability")
     require(mixup.mode in ("batch", "pair", "elem"), f"{section}.mode", "must be batch, pair or elem")

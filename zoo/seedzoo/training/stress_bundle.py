@@ -5,7 +5,9 @@ Needs no torch: data are loaded as a recipe says, models are run by ONNX Runtime
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from seedzoo.alone import alone_in
 from seedzoo.catalog.bundle import (
     FAMILY_CARD,
     FAMILY_FILE,
@@ -25,7 +28,7 @@ from seedzoo.catalog.bundle import (
 )
 from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.twins import twin_name
-from seedzoo.catalog.write_bundle import recover_bundle, write_bundle
+from seedzoo.catalog.write_bundle import recover_bundle, stands_aside, write_bundle
 from seedzoo.errors import DataError
 from seedzoo.inference.session import Model
 from seedzoo.inference.sources import ImageSource, Skipped
@@ -110,8 +113,50 @@ def stress_bundle(
 
     Raises:
         DataError: The data cannot be used, or are others than those of the profile's rows that would be kept.
-        LocalFailure: The disk is full or refuses; running again resumes.
+        LocalFailure: The disk is full or refuses, and running again resumes; or another run is at this bundle or work
+            folder.
     """
+    if not folder.exists() and not stands_aside(folder):
+        open_bundle(folder)  # says what is missing, before anything is made beside it
+    with contextlib.ExitStack() as held:
+        # Two runs that add to what they read would lose one another's results, and one another's blocks.
+        for place in {_beside(folder), (work or _beside(folder)).resolve()}:
+            held.enter_context(alone_in(place))
+        return _stress_alone(
+            folder,
+            conditions=conditions,
+            suite=suite,
+            natural=natural,
+            slices=slices,
+            recipe=recipe,
+            data=data,
+            limit=limit,
+            skip_unreadable=skip_unreadable,
+            replace_profile=replace_profile,
+            work=work or _beside(folder),
+            threads=threads,
+            on_progress=on_progress,
+            on_notice=on_notice,
+        )
+
+
+def _stress_alone(
+    folder: Path,
+    *,
+    conditions: Sequence[Condition],
+    suite: str,
+    natural: Sequence[str],
+    slices: Sequence[str],
+    recipe: Path | None,
+    data: Path | None,
+    limit: int | None,
+    skip_unreadable: bool,
+    replace_profile: bool,
+    work: Path,
+    threads: int | None,
+    on_progress: Callable[[StressProgress], None],
+    on_notice: Callable[[str], None],
+) -> Restress:
     recover_bundle(folder)
     bundle = open_bundle(folder)
     family = bundle.family
@@ -126,6 +171,10 @@ def stress_bundle(
             sets.append(limited(found, limit))
             for note in found.notes:
                 on_notice(f"{found.name}: {note}")
+    for column in slices:
+        given = [one for one in sets if column in one.slices]
+        if given and not any(any(one.slices[column]) for one in given):
+            on_notice(f"no image has a value in the column {column}, so it makes no slices")
     count = len(sets[0].images.labels)
     if limit is not None:
         dataset += f", at most {limit} images of each set, drawn at random"
@@ -135,7 +184,7 @@ def stress_bundle(
     only_id = [get_condition(_ID)]
     settings: dict[str, Any] = {
         "classes": len(family.task.classes),
-        "folder": work or _beside(bundle.folder),
+        "folder": work,
         "skip_unreadable": skip_unreadable,
         "threads": threads,
         "on_progress": on_progress,
@@ -252,7 +301,8 @@ def _write(
     on: Callable[[str], None],
 ) -> Bundle:
     rows = _merged(before.rows if before is not None else (), measured.rows)
-    told = {entry.path: bundle.folder / entry.path for entry in bundle.files}
+    # Also what somebody else laid there: the folder is replaced as a whole.
+    told = {path.relative_to(bundle.folder).as_posix(): path for path in _files_below(bundle.folder)}
     names = suite if before is None else "+".join(dict.fromkeys([*before.suite.split("+"), *suite.split("+")]))
     family = replace(bundle.family, suite=names)
     contents: dict[str, bytes | Path] = {
@@ -272,6 +322,11 @@ def _write(
         contents[SIGNATURES_FILE] = signature_table_bytes(signatures)
     contents.update(_cards(bundle, family, rows, images, on))
     return write_bundle(bundle.folder, contents)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
 
 
 def _merged(before: Sequence[ProfileRow], now: Sequence[ProfileRow]) -> list[ProfileRow]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedzoo.errors import RecipeError
+from seedzoo.errors import RecipeError, ZooError
 from seedzoo.records import Preprocessing
 from seedzoo.training.augmentation import batch_mixup, drawn_from, image_transform
 from seedzoo.training.data import ImageData
@@ -89,6 +89,7 @@ def train_variant(
     Raises:
         RecipeError: Recipe and data do not fit each other, or this machine.
         DataError: An image cannot be read.
+        ZooError: Weights are no finite numbers any more (``TRAINING_DIVERGED``).
         IntegrityError: The snapshot is damaged.
     """
     training = recipe.training
@@ -128,6 +129,7 @@ def train_variant(
     labels = torch.from_numpy(data.train.labels).to(device)
     for epoch in range(done, training.epochs):
         _train_epoch(run, forward, recipe, labels, epoch, steps, seeds["augment"], len(data.classes))
+        _check_finite(network, epoch + 1, training)
         if snapshots is not None:
             snapshots.save(encode_state(run.state(epoch + 1), key=key))
     _lay_out(model.to("cpu"), torch.contiguous_format)
@@ -204,6 +206,17 @@ def _train_epoch(
         if _updated(run):
             run.schedule.after_step(epoch * steps + step + 1)
     run.schedule.after_epoch(epoch + 1)
+
+
+def _check_finite(network: nn.Module, epochs: int, training: TrainingSection) -> None:
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ZooError(
+                f"training diverged: after {epochs} of {training.epochs} epochs {name} holds values that are no finite "
+                "numbers",
+                hint="Lower training.lr, set training.clip_norm, or take precision fp32.",
+                reason="TRAINING_DIVERGED",
+            )
 
 
 def _updated(run: _Run) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +14,13 @@ from scipy import stats
 
 from seedzoo.errors import DataError
 
-__all__ = ["FEW", "Correlation", "CorrelationMatrix", "correlation_matrix", "holm", "spearman"]
+__all__ = ["EXACT", "FEW", "Correlation", "CorrelationMatrix", "correlation_matrix", "holm", "spearman"]
 
 FEW = 10
 """With fewer variants than this the interval's normal approximation is rough, and it is wide in any case."""
+
+EXACT = 7
+"""Up to so many variants p-values are computed over all orders: Student's t would claim too much."""
 
 _Z95 = float(stats.norm.ppf(0.975))
 
@@ -28,7 +33,7 @@ class Correlation:
         rho: Spearman's rank correlation in -1..1.
         low: Lower end.
         high: Upper end.
-        p_value: Two-sided, that there is none; nan where it is not defined.
+        p_value: Two-sided, of the hypothesis that there is none; nan where it is not defined.
         count: Variants that it rests on.
     """
 
@@ -65,8 +70,10 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Correlation:
 
     The interval is Fisher's: tanh(arctanh(rho) +- 1.96 sqrt((1 + rho^2 / 2) / (M - 3))), with the variance of
     Bonett & Wright (2000), "Sample size requirements for estimating Pearson, Kendall and Spearman
-    correlations", Psychometrika 65(1), 23-28. The p-value is that of Student's t with M - 2 degrees of freedom.
-    Below `FEW` variants both are rough.
+    correlations", Psychometrika 65(1), 23-28. The p-value is exact, over all orders, up to M = `EXACT` and where
+    |rho| = 1; else that of Student's t with M - 2 degrees of freedom.
+    Both take the variants for independent draws: of those that share a pretraining checkpoint there are fewer than M.
+    Below `FEW` variants the interval is rough; so are both, at any M, where most variants have the same value.
 
     Args:
         x: [M] finite numbers.
@@ -84,7 +91,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Correlation:
         raise DataError("a correlation needs two rows of finite numbers of the same length")
     rho = _rank_correlation(first, second)
     count = len(first)
-    p_value = _p_value(rho, count)
+    p_value = _p_value(first, second, rho)
     if count < 4 or math.isnan(rho) or abs(rho) == 1:
         return Correlation(rho=rho, low=math.nan, high=math.nan, p_value=p_value, count=count)
     half = _Z95 * math.sqrt((1 + rho**2 / 2) / (count - 3))
@@ -150,18 +157,34 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
+def _centred_ranks(row: NDArray[np.float64]) -> NDArray[np.int64]:
+    # Twice the ranks less their mean are whole numbers: sums are exact, and equal orders give exactly 1.
+    return np.rint(2 * stats.rankdata(row) - len(row) - 1).astype(np.int64)
+
+
 def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     if not x.size or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan
-    # Twice the ranks less their mean are whole numbers: sums are exact, and equal orders give exactly 1.
-    a, b = (np.rint(2 * stats.rankdata(row) - len(row) - 1).astype(np.int64) for row in (x, y))
+    a, b = _centred_ranks(x), _centred_ranks(y)
     return int(a @ b) / math.sqrt(int(a @ a) * int(b @ b))
 
 
-def _p_value(rho: float, count: int) -> float:
+@functools.cache
+def _orders(count: int) -> NDArray[np.intp]:
+    return np.array(list(itertools.permutations(range(count))), dtype=np.intp)
+
+
+def _p_value(x: NDArray[np.float64], y: NDArray[np.float64], rho: float) -> float:
+    count = len(x)
     if count < 3 or math.isnan(rho):
         return math.nan
+    if count <= EXACT:
+        a, b = _centred_ranks(x), _centred_ranks(y)
+        return float(np.mean(np.abs(b[_orders(count)] @ a) >= abs(int(a @ b))))
     if abs(rho) == 1:
-        # Student's t would say 0; of all orders, only this one and its reverse are as extreme.
-        return 2 / math.factorial(count)
+        # Student's t would say 0. As extreme are the orders that change equal values among themselves, and the same in
+        # reverse where ties lie as they do forwards.
+        ties = np.unique(x, return_counts=True)[1]
+        same = math.prod(math.factorial(int(tie)) for tie in ties)
+        return (2 if np.array_equal(ties, ties[::-1]) else 1) * same / math.factorial(count)
     return float(2 * stats.t.sf(abs(rho) * math.sqrt((count - 2) / (1 - rho**2)), count - 2))

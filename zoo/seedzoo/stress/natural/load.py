@@ -13,7 +13,15 @@ from seedzoo.stress.natural.assemble import NaturalSet, assemble
 from seedzoo.stress.natural.folders import find_files, find_folders
 from seedzoo.stress.natural.frames import frames_found, vid_scenes, whole_scenes, within, ytbb_scenes
 from seedzoo.stress.natural.manifest import MANIFESTS, find_manifest
-from seedzoo.stress.natural.set_file import SetFile, check_set_file, clean_name, known_set, nearest, read_set_file
+from seedzoo.stress.natural.set_file import (
+    SetFile,
+    check_set_file,
+    clean_name,
+    is_known,
+    known_set,
+    nearest,
+    read_set_file,
+)
 from seedzoo.stress.natural.vocabulary import TaskClasses, task_classes
 
 __all__ = ["load_natural", "read_spec"]
@@ -27,7 +35,8 @@ def load_natural(spec: str, *, classes: Sequence[str], preprocessing: Preprocess
 
     Args:
         spec: ``NAME=PATH`` (a known set and where it lies), the path of a TOML set file, of a manifest (``.csv``,
-            ``.parquet``), or of a folder whose folders are the task's class names. ``?key=value&…`` behind it sets
+            ``.parquet``), or of a folder whose folders are the task's class names; ``NAME=`` before such a path of
+            your own names the set, unless it nearly is a known one's name. ``?key=value&…`` behind it sets
             ``order``, ``candidates``, ``name``, ``k``, ``labels``, ``metadata``, ``slices`` (comma between names),
             ``complete`` or ``ignore_unmapped`` of the :class:`SetFile`. Relative paths start from the working folder.
         classes: The task's class names, in the order of the models' outputs.
@@ -90,16 +99,16 @@ def read_spec(spec: str) -> tuple[SetFile, Path]:
     if equals and not Path(place).exists() and "/" not in name:
         if not location:
             raise RequestError(f"{spec!r} does not say where the set lies", hint=f"{name}=PATH", field="natural")
-        given, path = known_set(name), Path(location).expanduser()
+        path = Path(location).expanduser()
+        if is_known(name) or not path.exists():
+            given = known_set(name)
+        else:
+            given, path = _own_set(path)
+            given = replace(given, name=clean_name(name))
     else:
-        path = Path(place).expanduser()
         if not place:
             raise RequestError("a natural shift needs NAME=PATH or a path", field="natural")
-        if path.suffix.lower() == ".toml":
-            given = read_set_file(path)
-            path = path.parent / given.path
-        else:
-            given = SetFile(name=clean_name(path.absolute().stem if path.is_file() else path.absolute().name))
+        given, path = _own_set(Path(place).expanduser())
     given = _with_options(given, options, spec)
     if not given.kind:
         given = replace(given, kind="manifest" if path.suffix.lower() in MANIFESTS else "folders")
@@ -110,6 +119,14 @@ def read_spec(spec: str) -> tuple[SetFile, Path]:
             )
     check_set_file(given, spec)
     return given, path
+
+
+def _own_set(path: Path) -> tuple[SetFile, Path]:
+    """The set that a set file, a manifest or a folder describes, and where its images lie."""
+    if path.suffix.lower() == ".toml":
+        given = read_set_file(path)
+        return given, path.parent / given.path
+    return SetFile(name=clean_name(path.absolute().stem if path.is_file() else path.absolute().name)), path
 
 
 def _split_options(spec: str) -> tuple[str, dict[str, str]]:

@@ -13,7 +13,17 @@ import msgspec
 
 from seedzoo.errors import DataError, NotFound
 
-__all__ = ["KINDS", "SetFile", "check_set_file", "clean_name", "known_set", "known_sets", "nearest", "read_set_file"]
+__all__ = [
+    "KINDS",
+    "SetFile",
+    "check_set_file",
+    "clean_name",
+    "is_known",
+    "known_set",
+    "known_sets",
+    "nearest",
+    "read_set_file",
+]
 
 KINDS = ("folders", "manifest", "files", "frames", "ytbb")
 CANDIDATES = ("all", "mapped")
@@ -87,6 +97,12 @@ def known_sets() -> dict[str, SetFile]:
     return {path.stem: read_set_file(path) for path in sorted(_SHIPPED.glob("*.toml"))}
 
 
+def is_known(name: str) -> bool:
+    """Whether a set that ships with seedzoo has that name, or nearly that one, so that it must be meant."""
+    names = [found.stem for found in _SHIPPED.glob("*.toml")]
+    return bool(difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.75))
+
+
 def known_set(name: str) -> SetFile:
     """One of the sets that ship with seedzoo.
 
@@ -98,7 +114,7 @@ def known_set(name: str) -> SetFile:
     if name not in names:
         raise NotFound(
             f"no known natural shift is named {name!r}",
-            hint=f"{nearest(name, names)} A set of your own: give its folder or its TOML file alone, without NAME=.",
+            hint=f"{nearest(name, names)} A set of your own needs a path that exists.",
             reason="NATURAL_SET_UNKNOWN",
             field="natural",
         )

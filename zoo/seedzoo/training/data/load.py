@@ -25,7 +25,7 @@ class _Source:
     """Keys that it knows beside those that every source knows."""
 
 
-_COMMON = frozenset({"source", "path", "reserve_test", "train_limit"})
+_COMMON = frozenset({"source", "path", "reserve_test", "train_limit", "sha256"})
 _SPLIT = frozenset({"test_share", "split_seed"})
 _FILES = _SPLIT | {"test_name", "classes", "height", "width", "channels", "resize", "interpolation", "in_memory"}
 _SOURCES = {

@@ -130,7 +130,7 @@ def _manifest_path(path: Path) -> Path:
     found = [path / name for name in _NAMES if (path / name).is_file()]
     if len(found) != 1:
         raise DataError(
-            f"{path} holds {'both' if found else 'neither'} {' and '.join(_NAMES)}",
+            f"{path} holds {'both' if found else 'neither'} {(' and ' if found else ' nor ').join(_NAMES)}",
             hint="Name the file itself: [data] path in the recipe.",
             reason="TRAINING_DATA_MISSING",
         )

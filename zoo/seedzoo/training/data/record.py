@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -26,3 +27,8 @@ class ImageData:
     origin: TrainingData
     test_slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> value of each test image; every value becomes a condition ``slice/<column>=<value>``."""
+
+    @property
+    def training_digest(self) -> str:
+        """SHA-256 over what variants are trained on: images, labels and names of classes. Reads files once."""
+        return hashlib.sha256("\0".join((self.train.digest, *self.classes)).encode()).hexdigest()
