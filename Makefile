@@ -44,6 +44,11 @@ bench: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python bench/prior.py --docs docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/race.py --docs docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/few_labels.py --docs docs/statistics.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/paper.py --docs docs/paper.md
+	$(BIN)/python bench/engine.py --docs docs/performance.md
+	$(BIN)/python bench/end_to_end.py --docs docs/performance.md
+	$(BIN)/python bench/growth.py --docs docs/performance.md
+	$(BIN)/python bench/catalog.py --docs docs/performance.md
 
 plots: $(VENV)/.test
 	$(BIN)/python tools/plot_spread.py

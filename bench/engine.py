@@ -290,7 +290,7 @@ def main() -> None:
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(results, indent=1) + "\n")
     if given.docs is not None:
-        replace_between(given.docs, "engine", table(results))
+        replace_between(given.docs, "bench/engine.py", table(results))
     print(table(results))
 
 

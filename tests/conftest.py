@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from seedzoo_server.embedded_s3 import EmbeddedS3
+
+# No example has to be fast: what else the machine does is not the code's fault.
+settings.register_profile("seedzoo", deadline=None)
+settings.load_profile("seedzoo")
 
 if TYPE_CHECKING:
     from seedzoo.catalog.s3 import S3Store

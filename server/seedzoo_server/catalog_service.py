@@ -42,7 +42,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         self, request: catalog_pb2.ListFamiliesRequest, context: Context
     ) -> catalog_pb2.ListFamiliesResponse:
         """All families, a page at a time."""
-        names = await asyncio.to_thread(self._catalog.family_names)
+        names = await asyncio.to_thread(self._catalog.folder_names)
         page, token = page_of(
             names,
             page_size=request.page_size,
@@ -51,15 +51,18 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             largest=_PAGE_LARGEST,
             scope="families",
         )
-        found = []
-        for name in page:
-            try:
-                found.append(await asyncio.to_thread(self._catalog.family, parse_family(name)))
-            except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
-                _log.error("family %s is left out of the listing: %s", name, error.message)
+        found = await asyncio.gather(*(asyncio.to_thread(self._listed, name) for name in page))
         return catalog_pb2.ListFamiliesResponse(
-            families=[family_message(family, release) for family, release in found], next_page_token=token
+            families=[family_message(*published) for published in found if published is not None],
+            next_page_token=token,
         )
+
+    def _listed(self, name: str) -> tuple[Family, Release] | None:
+        try:
+            return self._catalog.default(name)
+        except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
+            _log.error("family %s is left out of the listing: %s", name, error.message)
+            return None
 
     async def GetFamily(self, request: catalog_pb2.GetFamilyRequest, context: Context) -> catalog_pb2.Family:
         """One family."""

@@ -101,7 +101,7 @@ async def _serve(store: ObjectStore, settings: ServerSettings, console: Console,
     port = await server.start()
     address = f"{settings.host}:{port}"
     console.result({"address": address, "store": store.url}, f"serving {store.url} on {address}")
-    if not await asyncio.to_thread(Catalog(store).family_names):
+    if not await asyncio.to_thread(Catalog(store).folder_names):
         console.warn(f"{store.url} has no families yet: zoo publish BUNDLE --store ...")
     console.hint(f"zoo select --data mydata/ --server {address}")
     while not stopping.is_set() and alive():

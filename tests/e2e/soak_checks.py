@@ -85,7 +85,8 @@ class Checks:
         """Check selections, results, the queue and datasets."""
         for name in self._waiting():
             self._wrong(f"a queue mark is left: {name}")
-        records = {record.id: record for record in self._tenant.selections.all()}
+        selections = self._tenant.selections
+        records = {record.id: selections.get(record.id) for record in selections.listed()}
         self._check_selections(records)
         self._check_results(records.values())
         self._check_datasets(records)

@@ -113,7 +113,7 @@ def test_certificate_sentence_by_hand() -> None:
     )
     family = dataclasses.replace(FAMILY, certificate=dataclasses.replace(certificate, entries=(entry,)))
     content = card(family, family.variants[0], ROWS)
-    assert "margin ±1 percentage points, level 0.05 for the family as a whole, 8,000 examples" in content
+    assert "margin ±1 percentage point, level 0.05 for the family as a whole, 8,000 examples" in content
     assert "-0.12 points from the family's mean of" in content
     assert "limits -0.62 and +0.38: shown to lie within the margin." in content
     without = card(dataclasses.replace(FAMILY, certificate=None), FAMILY.variants[0], ROWS)
@@ -122,7 +122,7 @@ def test_certificate_sentence_by_hand() -> None:
 
 def test_no_more_is_said_than_is_shown() -> None:
     content = card(FAMILY, FAMILY.variants[0], ROWS)
-    assert "Each is shown to lie within 1 percentage points of the mean accuracy" in content
+    assert "Each is shown to lie within 1 percentage point of the mean accuracy" in content
     assert "Two of them may differ by up to twice the margin." in content
     assert "equally accurate" not in content
     assert "differ in nothing but their random seeds." in content

@@ -35,6 +35,8 @@ __all__ = ["Alias", "Catalog", "alias_key", "release_key", "release_prefix"]
 
 _FAMILIES = 2048
 """Manifests kept parsed: some 100 kB each at 50 variants."""
+_NAMED = 20
+"""Most families that an error names."""
 _PROFILE_NUMBERS = 20_000_000
 """Numbers in the profiles that are kept parsed, counts per class included: at most about half a gigabyte."""
 
@@ -83,9 +85,23 @@ class Catalog:
         self._certified: Recent[tuple[str, str], str] = Recent(_FAMILIES)
         """Releases whose certificate was recomputed, and what was wrong with it; empty where it holds."""
 
+    def folder_names(self) -> list[str]:
+        """Names under which something was written, sorted; a family of them may lack a release that anybody sees."""
+        return [name for name in self._store.list_folders("families") if is_name(name)]
+
     def family_names(self) -> list[str]:
-        """Families under the default alias, sorted; folders that no family can be called are none."""
-        return [name for name in self._store.list_folders("families") if is_name(name) and self._has_default(name)]
+        """Families under the default alias, sorted; asks the store about each, so it is not for every call."""
+        return [name for name in self.folder_names() if self._has_default(name)]
+
+    def default(self, name: str) -> tuple[Family, Release] | None:
+        """The family under the default alias, or None where there is no such alias. Raises as :meth:`family`."""
+        ref = FamilyRef(name)
+        key = alias_key(name, ref.at)
+        try:
+            release_id = decode_json(self._store.get(key), Alias, where=key).release
+        except NotFound:
+            return None
+        return self._families.get((name, release_id), lambda: self._read_family(ref, release_id))
 
     def _has_default(self, name: str) -> bool:
         return self._store.exists(alias_key(name, FamilyRef(name).at))
@@ -121,11 +137,14 @@ class Catalog:
             return ref.at
 
     def _unknown(self, ref: FamilyRef) -> NotFound:
-        known = self.family_names()
-        if ref.family in known:
+        folders = self.folder_names()
+        if ref.family in folders and self._has_default(ref.family):
             return NotFound(f"family {ref.family} has no release or alias {ref.at}", reason="RELEASE_UNKNOWN")
-        near = difflib.get_close_matches(ref.family, known, n=1)
-        offered = f"Did you mean {near[0]}?" if near else f"Published here: {', '.join(known) or 'none'}."
+        # Only names that will be shown are looked up: a slip must not cost a question about each of a thousand.
+        near = [name for name in difflib.get_close_matches(ref.family, folders, n=3) if self._has_default(name)]
+        known = [name for name in folders[:_NAMED] if self._has_default(name)]
+        more = ", …" if len(folders) > _NAMED else ""
+        offered = f"Did you mean {near[0]}?" if near else f"Published here: {', '.join(known) or 'none'}{more}."
         return NotFound(f"there is no family {ref.family}", hint=offered, reason="FAMILY_UNKNOWN", field="family")
 
     def family(self, ref: FamilyRef) -> tuple[Family, Release]:
@@ -190,15 +209,17 @@ class Catalog:
         return ""
 
     def selectable_names(self) -> list[str]:
-        """Families whose default release holds all models and a certificate, sorted; damaged ones are left out."""
+        """The first few families whose default release holds all models and a certificate; no damaged ones."""
         found = []
-        for name in self.family_names():
+        for name in self.folder_names():
             try:
-                family, _ = self.family(FamilyRef(name))
+                published = self.default(name)
             except (NotFound, IntegrityError):
                 continue  # this only helps somebody who named another family
-            if family.selectable:
+            if published is not None and published[0].selectable:
                 found.append(name)
+            if len(found) == _NAMED:
+                break
         return found
 
     def variant(self, ref: VariantRef) -> tuple[Variant, Family, Release]:

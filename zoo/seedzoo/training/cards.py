@@ -157,10 +157,7 @@ def _apart(family: Family) -> str:
 def _alike(certificate: Certificate | None) -> str:
     if certificate is None:
         return ""
-    return (
-        f" Each is shown to lie within {_points(certificate.margin)} percentage points of the mean accuracy of all that"
-        " were trained."
-    )
+    return f" Each is shown to lie within {_margin(certificate.margin)} of the mean accuracy of all that were trained."
 
 
 def _about(family: Family) -> dict[str, Any]:
@@ -296,8 +293,8 @@ def _certificate(found: Certificate | None, tag: str | None) -> str:
     if found is None:
         return head + "There is none: nothing shows that these variants are equally accurate."
     text = (
-        f"{head}{_text(found.method[:1].upper() + found.method[1:])}: margin ±{_points(found.margin)} percentage "
-        f"points, level {found.alpha:g} for the family as a whole, {found.n_examples:,} examples. Of {found.trained} "
+        f"{head}{_text(found.method[:1].upper() + found.method[1:])}: margin ±{_margin(found.margin)}, "
+        f"level {found.alpha:g} for the family as a whole, {found.n_examples:,} examples. Of {found.trained} "
         f"trained variants {found.trained - len(found.discarded)} passed and {found.published} are published. Two of "
         f"them may differ by up to twice the margin."
     )
@@ -418,6 +415,11 @@ def _rounded(value: float | None) -> float | None:
 
 def _share(value: float) -> str:
     return f"{100 * value:.2f} %"
+
+
+def _margin(value: float) -> str:
+    """A margin in words."""
+    return f"{_points(value)} percentage point{'' if _points(value) == '1' else 's'}"
 
 
 def _points(value: float) -> str:

@@ -303,7 +303,11 @@ def _write(
     rows = _merged(before.rows if before is not None else (), measured.rows)
     # Also what somebody else laid there: the folder is replaced as a whole.
     told = {path.relative_to(bundle.folder).as_posix(): path for path in _files_below(bundle.folder)}
-    names = suite if before is None else "+".join(dict.fromkeys([*before.suite.split("+"), *suite.split("+")]))
+    names = suite
+    if before is not None:
+        # Measuring again what was there adds no suite to the profile's.
+        fresh = {row.condition for row in measured.rows} - set(before.conditions)
+        names = "+".join(dict.fromkeys([*before.suite.split("+"), *(suite.split("+") if fresh else ())]))
     family = replace(bundle.family, suite=names)
     contents: dict[str, bytes | Path] = {
         **told,
