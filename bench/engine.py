@@ -283,7 +283,7 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as name:
         cases = [starter_case(Path(name) / "starter", 100 if given.quick else 2000)]
-        cases.append(resnet_case(Path(name) / "resnet", 4 if given.quick else 48, members=2 if given.quick else 8))
+        cases.append(resnet_case(Path(name) / "resnet", 4 if given.quick else 16, members=2 if given.quick else 8))
         for case in cases:
             results[case.name] = measure(case, 1 if given.quick else given.rounds)
             print(case.name, json.dumps(results[case.name]), flush=True)

@@ -314,7 +314,7 @@ def p_text(excess: ExcessVariance) -> str:
     """A bound says that p is at most so much."""
     if excess.method == "bound":
         return f"p ≤ {max(excess.p_value, 0.001):.3f}"
-    return f"p = {excess.p_value:.3f}"
+    return "p < 0.001" if excess.p_value < 0.001 else f"p = {excess.p_value:.3f}"
 
 
 # --- text ----------------------------------------------------------------------------------------------------

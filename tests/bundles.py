@@ -90,7 +90,8 @@ def rich_bundle(folder: Path, *, name: str = "rich") -> Path:
     def measured(rows: tuple[ProfileRow, ...]) -> list[ProfileRow]:
         more = [
             replace(row, ece=0.05, brier=0.2, top5=0.99, class_n=(4000, 4000), class_correct=(2000, 3000))
-            if row.condition == "id" and row.variant == tags[0] else row
+            if row.condition == "id" and row.variant == tags[0]
+            else replace(row, ece=None, brier=None, top5=None, class_n=None, class_correct=None)
             for row in rows
         ]  # fmt: skip
         twins = [replace(row, variant=f"{tags[0]}.int8") for row in rows if row.variant == tags[3]]
