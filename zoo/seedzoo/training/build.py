@@ -18,13 +18,11 @@ import numpy as np
 
 from seedzoo.alone import alone_in
 from seedzoo.catalog.bundle import (
-    FAMILY_CARD,
     FAMILY_FILE,
     PROFILE_FILE,
     RECIPE_FILE,
     SIGNATURES_FILE,
     Bundle,
-    card_path,
     int8_path,
     model_path,
 )
@@ -36,24 +34,23 @@ from seedzoo.executors import Executor
 from seedzoo.files import local_failure
 from seedzoo.inference.session import Model
 from seedzoo.records import Certificate, Family, FileEntry, Task, Variant
-from seedzoo.stress import ProfileRow, profile_bytes, suite
+from seedzoo.stress import profile_bytes, suite
 from seedzoo.stress.evaluation_set import EvaluationSet
 from seedzoo.stress.kept import Kept
 from seedzoo.stress.measure import StressProgress, VariantModel, correctness, measure
 from seedzoo.stress.natural import load_natural
 from seedzoo.stress.signature_table import of_variants, signature_table_bytes
-from seedzoo.training.cards import card, family_card
+from seedzoo.training.card_files import card_files
 from seedzoo.training.certify import certify
 from seedzoo.training.data import ImageData, load_data
 from seedzoo.training.pool import TrainedVariant, train_all
-from seedzoo.training.quantise import agreement, quantise_static
+from seedzoo.training.quantise import quantise_static
 from seedzoo.training.recipe import Recipe, load_recipe
 from seedzoo.training.working_folder import sole_use
 
 __all__ = ["BuildProgress", "below", "build", "dataset_text", "pinned"]
 
 _SOFTWARE = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
-_AGREEMENT_IMAGES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +186,13 @@ def _build(
         PROFILE_FILE: profile,
         **{model_path(tag): files[tag] for tag in published},
         **{int8_path(tag): raw for tag, raw in twins.items()},
-        **_cards(family, measured.rows, files, twins, data),
     }
+
+    def read(entry: FileEntry) -> bytes:
+        content = contents[entry.path]
+        return content if isinstance(content, bytes) else content.read_bytes()
+
+    contents.update(card_files(family, measured.rows, data.test, read))
     if measured.signatures is not None:
         contents[SIGNATURES_FILE] = signature_table_bytes(of_variants(measured.signatures, published))
     return write_bundle(out / "bundle", contents)
@@ -305,23 +307,6 @@ def _twins(
             twins[tag] = found["onnx"].tobytes()
         on_progress(BuildProgress("int8", done, len(published), tag))
     return twins
-
-
-def _cards(
-    family: Family,
-    rows: Sequence[ProfileRow],
-    files: dict[str, Path],
-    twins: dict[str, bytes],
-    data: ImageData,
-) -> dict[str, bytes]:
-    images = data.test.read(range(min(_AGREEMENT_IMAGES, len(data.test.labels)))) if twins else None
-    written = {FAMILY_CARD: family_card(family, rows).encode()}
-    for variant in family.variants:
-        agreed = None
-        if images is not None:
-            agreed = agreement(files[variant.tag].read_bytes(), twins[variant.tag], images)
-        written[card_path(variant.tag)] = card(family, variant, rows, twin_agreement=agreed).encode()
-    return written
 
 
 def _variant(recipe: Recipe, trained: TrainedVariant, accuracy: float, twin: bytes | None) -> Variant:

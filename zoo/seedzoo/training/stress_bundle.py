@@ -17,13 +17,11 @@ import numpy as np
 
 from seedzoo.alone import alone_in
 from seedzoo.catalog.bundle import (
-    FAMILY_CARD,
     FAMILY_FILE,
     PROFILE_FILE,
     RECIPE_FILE,
     SIGNATURES_FILE,
     Bundle,
-    card_path,
     open_bundle,
 )
 from seedzoo.catalog.codec import encode_json
@@ -52,7 +50,6 @@ from seedzoo.training.recipe import load_recipe
 __all__ = ["Restress", "id_set", "stress_bundle"]
 
 _ID = "id"
-_AGREEMENT_IMAGES = 1000
 _DRIFT = 1e-3
 """Share of the test set on which another processor's last bits may change a prediction."""
 
@@ -377,18 +374,9 @@ def _cards(
     if not present:
         return {}
     try:
-        from seedzoo.training.cards import card, family_card  # noqa: PLC0415  (their libraries are in an extra)
-        from seedzoo.training.quantise import agreement  # noqa: PLC0415
+        from seedzoo.training.card_files import card_files  # noqa: PLC0415  (its libraries are in an extra)
     except ModuleNotFoundError as error:
         on(f"the model cards still tell the old results: {error.name}, which they need, is not installed")
         return {}
-    written = {FAMILY_CARD: family_card(family, rows).encode()}
-    for variant in family.variants:
-        agreed = None
-        if variant.model is not None and variant.int8 is not None:
-            some, _, _ = images.read_usable(range(min(_AGREEMENT_IMAGES, len(images.labels))))
-            raw, twin = ((bundle.folder / entry.path).read_bytes() for entry in (variant.model, variant.int8))
-            agreed = agreement(raw, twin, some)
-        if variant.model is not None:
-            written[card_path(variant.tag)] = card(family, variant, rows, twin_agreement=agreed).encode()
+    written = card_files(family, rows, images, lambda entry: (bundle.folder / entry.path).read_bytes())
     return {name: content for name, content in written.items() if name in present}
