@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +31,7 @@ from seedzoo.errors import (
     error_class,
 )
 
-__all__ = ["CLASS_OF_CODE", "from_rpc_error", "is_transient", "translated", "trouble"]
+__all__ = ["CLASS_OF_CODE", "asked_wait", "from_rpc_error", "is_transient", "trouble"]
 
 CLASS_OF_CODE: dict[StatusCode, type[ZooError]] = {
     StatusCode.ABORTED: Conflict,
@@ -59,8 +57,8 @@ _ENDED = (grpc.Call, grpc.aio.AioRpcError)
 _TRANSIENT = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED})
 _BROKEN = ("RST_STREAM", "Internal error from Core")
 """Internal errors that are broken streams: a proxy gave up on a long one; grpc.aio could not write, and lost why."""
-_CALLED_TOO_OFTEN = "RATE_LIMITED"
 _START_HINT = "Start one with `zoo serve --dev`, or name yours with --server HOST:PORT or SEEDZOO_SERVER."
+_DOCTOR_HINT = "`zoo doctor` tells what is wrong."
 _TOKEN_HINT = "Set an access token: SEEDZOO_TOKEN, or token in config.toml."
 
 
@@ -71,38 +69,102 @@ class _Details:
     hint: str = ""
     message: str = ""
     violations: list[tuple[str, str]] = field(default_factory=list)
+    retry_s: float | None = None
 
 
-@contextmanager
-def translated(server: str) -> Iterator[None]:
-    """Raise what goes wrong with a call inside as a :class:`ZooError`.
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """What a text of gRPC's means, where one of these pieces is in it; ``{server}`` stands for the address."""
 
-    Args:
-        server: The server's address as people are told.
-    """
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise from_rpc_error(error, server=server) from error
+    pieces: tuple[str, ...]
+    message: str
+    hint: str
+    reason: str | None = None
+
+
+# The first that fits decides. gRPC tells of one address only: where a name stands for several, of any of them.
+_SIGNS = (
+    _Sign(
+        ("peer name", "hostname mismatch"),
+        "the certificate that {server} shows is for another name",
+        "Name the server in --server as its certificate does, or have that name added to the certificate.",
+        "CERTIFICATE_INVALID",
+    ),
+    _Sign(
+        ("certificate has expired", "certificate is not yet valid"),
+        "the certificate that {server} shows has expired or is not valid yet",
+        "Have the server's certificate renewed, or set this machine's clock.",
+        "CERTIFICATE_INVALID",
+    ),
+    _Sign(
+        ("certificate_verify_failed",),
+        "the certificate that {server} shows was signed by an authority that is not known here",
+        "Name the PEM file of that authority: SEEDZOO_CA=/path/ca.pem.",
+        "CERTIFICATE_INVALID",
+    ),
+    _Sign(
+        ("wrong_version_number",),
+        "{server} does not speak TLS",
+        "Without TLS on the server, write --server without https:// and unset SEEDZOO_CA; or check the port.",
+        "TLS_FAILED",
+    ),
+    _Sign(
+        ("empty address list",),
+        "no connection to {server} can be made with these TLS files",
+        "Check SEEDZOO_CA, SEEDZOO_CLIENT_CERTIFICATE and SEEDZOO_CLIENT_KEY.",
+        "TLS_FILES",
+    ),
+    _Sign(
+        ("ssl", "handshake", "tls"),
+        "no secure connection to {server}",
+        f"Check that the server speaks TLS and that --server begins with https:// only if it does; {_DOCTOR_HINT}",
+        "TLS_FAILED",
+    ),
+    _Sign(
+        ("http1.x server", "http/1"),
+        "what answers at {server} is no gRPC server: it does not speak HTTP/2",
+        "Check the port; a proxy in front of the server must pass HTTP/2 on.",
+        "NOT_GRPC",
+    ),
+    _Sign(("resolution failed", "dns"), "the name of the server {server} cannot be found", _START_HINT),
+    _Sign(
+        ("failed to connect to all addresses; last error: unavailable",),
+        "{server} closes connections as soon as they are made",
+        f"If it speaks TLS, use --server https://{{server}}; it may also want a certificate of yours, or have too many "
+        f"connections: {_DOCTOR_HINT}",
+        "CONNECTION_CLOSED",
+    ),
+    _Sign(("socket closed", "reset", "goaway"), "the connection to {server} broke", "Run the same command again."),
+    _Sign(("",), "no server answers at {server}", f"{_START_HINT} {_DOCTOR_HINT}"),
+)
 
 
 def is_transient(error: grpc.RpcError) -> bool:
     """Whether the same stream may work when it is opened again."""
     if not isinstance(error, _ENDED):
         return False
+    if asked_wait(error) is not None:
+        return True
     code = error.code()
     details = _details(error)
     if details.kind:
         # A store may come back as a server does; one that is unsafe has a kind of its own and stays so.
         passing = details.kind == StoreError.__name__ and code is StatusCode.UNAVAILABLE
-        return passing or details.kind == Unavailable.__name__ or details.reason == _CALLED_TOO_OFTEN
+        return passing or details.kind == Unavailable.__name__
     text = error.details() or ""
     return code in _TRANSIENT or (code is StatusCode.INTERNAL and any(sign in text for sign in _BROKEN))
 
 
+def asked_wait(error: grpc.RpcError | None) -> float | None:
+    """Seconds after which a server that refused a call for now wants it again; None where it names none."""
+    if not isinstance(error, _ENDED) or error.code() is not StatusCode.RESOURCE_EXHAUSTED:
+        return None
+    return _details(error).retry_s
+
+
 def trouble(error: grpc.RpcError | None) -> str:
     """What is wrong while a transient error lasts, in a few words."""
-    if isinstance(error, _ENDED) and (details := _details(error)).kind:
+    if isinstance(error, _ENDED) and ((details := _details(error)).kind or details.retry_s is not None):
         return details.message
     return "connection lost"
 
@@ -122,6 +184,9 @@ def from_rpc_error(error: grpc.RpcError, *, server: str) -> ZooError:
         return _from_details(details, code=code, text=text)
     if code is StatusCode.UNAVAILABLE:
         return _unreachable(text, server=server)
+    if code is StatusCode.CANCELLED:
+        # Somebody who cancels is told with a reason; a server that stops only breaks off what outlasts its grace.
+        return Unavailable(f"{server} broke the call off, as a server does that stops", hint="Try again.")
     cls = CLASS_OF_CODE.get(code, ZooError)
     field_name, message = details.violations[0] if details.violations else ("", text)
     hint, reason = "", None
@@ -155,16 +220,8 @@ def _from_details(details: _Details, *, code: StatusCode, text: str) -> ZooError
 
 def _unreachable(text: str, *, server: str) -> ZooError:
     lowered = text.lower()
-    if "ssl" in lowered or "handshake" in lowered or "tls" in lowered:
-        return Unavailable(
-            f"no secure connection to {server}",
-            hint="Check that the server speaks TLS and that --server begins with https:// only if it does.",
-        )
-    if "resolution failed" in lowered or "dns" in lowered:
-        return Unavailable(f"the name of the server {server} cannot be found", hint=_START_HINT)
-    if "socket closed" in lowered or "reset" in lowered or "goaway" in lowered:
-        return Unavailable(f"the connection to {server} broke", hint="Run the same command again.")
-    return Unavailable(f"no server answers at {server}", hint=_START_HINT)
+    sign = next(sign for sign in _SIGNS if any(piece in lowered for piece in sign.pieces))
+    return Unavailable(sign.message.format(server=server), hint=sign.hint.format(server=server), reason=sign.reason)
 
 
 def _details(error: Any) -> _Details:
@@ -177,10 +234,14 @@ def _details(error: Any) -> _Details:
         return _Details()
     kind = reason = hint = ""
     violations: list[tuple[str, str]] = []
+    retry_s: float | None = None
     for detail in status.details:
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
         if detail.Is(info.DESCRIPTOR) and detail.Unpack(info) and info.domain == _DOMAIN:
             kind, reason, hint = info.metadata.get("kind", ""), info.reason, info.metadata.get("hint", "")
         elif detail.Is(bad.DESCRIPTOR) and detail.Unpack(bad):
             violations += [(violation.field, violation.description) for violation in bad.field_violations]
-    return _Details(kind, reason, hint, status.message, violations)
+        elif detail.Is(retry.DESCRIPTOR) and detail.Unpack(retry):
+            # Whatever a stranger wrote there: a time to wait is none below zero.
+            retry_s = max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
+    return _Details(kind, reason, hint, status.message, violations, retry_s)

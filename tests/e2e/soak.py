@@ -1,16 +1,18 @@
 """A soak test: several real servers on one SeaweedFS, simulated clients, and faults at random.
 
-    OMP_NUM_THREADS=1 python -m tests.e2e.soak --seconds 300 --clients 20 --store-faults
+    OMP_NUM_THREADS=1 python -m tests.e2e.soak --seconds 360 --store-faults --docs docs/operations.md --out soak.json
 
 Servers are killed and restarted (and stopped politely), with ``--store-faults`` the store too. Clients upload, select,
-cancel, label and delete through the client library, each call through the next server. When all is over and has
-settled, nothing may be lost, wrong, half there or left behind; :mod:`tests.e2e.soak_checks` looks.
+cancel, label and delete through the client library, each call through the next server; meanwhile somebody publishes
+and is killed. When all is over and has settled, nothing may be lost, wrong, half there or left behind;
+:mod:`tests.e2e.soak_checks` looks. The exit code is 1 if anything was.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 import signal
 import sys
@@ -19,15 +21,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import grpc
+from bench.docs import replace_between
 from tests.e2e.soak_checks import AUDIT, BUDGET, Checks
 from tests.e2e.soak_faults import GAVE_UP, Chaos, Server
+from tests.e2e.soak_publishing import PUBLISHES_KILLED, Publisher
+from tests.e2e.soak_report import SLOWEST, markdown, shown, write_json
 from tests.support import example_files, small_bundle
 
 from seedzoo.catalog.publish import publish
@@ -81,6 +86,8 @@ class Ledger:
     """Datasets that somebody tried to delete."""
     problems: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    slowest_s: float = 0.0
+    """The longest that a client waited for the answer to a question, its own repetitions included."""
 
     def add(self, kind: str) -> None:
         with self.lock:
@@ -169,6 +176,7 @@ class Person:
 
         with self._ledger.lock:
             self._ledger.asked[selection_id] = asked
+        began = time.monotonic()
         try:
             self._patiently(
                 lambda zoo: zoo.select(
@@ -188,6 +196,7 @@ class Person:
         else:
             with self._ledger.lock:
                 self._ledger.succeeded.add(selection_id)
+                self._ledger.slowest_s = max(self._ledger.slowest_s, time.monotonic() - began)
             self._ledger.add("selections answered")
         return not (fate == "delete while it runs" and interfered)
 
@@ -279,7 +288,15 @@ def answer_all(session: Any, recipe: Recipe, *, finish: bool) -> SelectionReport
 
 
 def soak(
-    folder: Path, *, seconds: float, seed: int, clients: int, servers: int, store_faults: bool, pause_s: float = 4.0
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    clients: int,
+    servers: int,
+    store_faults: bool,
+    publishing: bool = False,
+    pause_s: float = 4.0,
 ) -> tuple[dict[str, float], list[str]]:
     """Run it; the table and what is wrong (nothing, if all is well)."""
     began = time.monotonic()
@@ -304,8 +321,9 @@ def soak(
             Person(n, [server.address for server in running], ledger, seed=seed, shared=shared) for n in range(clients)
         ]
         threads = [threading.Thread(target=person.run, args=[stopping]) for person in people]
+        publisher = Publisher(store, url, {**os.environ, **keys}, folder, ledger, seed=seed) if publishing else None
         started = time.monotonic()
-        with chaos:
+        with chaos, publisher or nullcontext():
             for thread in threads:
                 thread.start()
             stopping.wait(seconds)
@@ -318,6 +336,8 @@ def soak(
         active = time.monotonic() - started
         checks = Checks(store, ledger, answer_all=answer_all, pairs=pairs, bundle=folder / "bundle")
         checks.settle(SETTLE_S)
+        if publisher is not None:
+            publisher.look()
         checks.look()
         for server in running:
             if (code := server.end(signal.SIGTERM)) != 0:
@@ -325,17 +345,16 @@ def soak(
         checks.look_at_folders(running)
         checks.sweep()
     counts = dict(sorted(ledger.counts.items()))
-    faults = {kind: counts.pop(kind) for kind in (*chaos.kinds, GAVE_UP) if kind in counts}
-    times = {"seconds under faults": round(active, 1), "seconds in all": round(time.monotonic() - began, 1)}
+    faults = {kind: counts.pop(kind) for kind in (*chaos.kinds, GAVE_UP, PUBLISHES_KILLED) if kind in counts}
+    times = {
+        "servers": servers,
+        "clients": clients,
+        SLOWEST: round(ledger.slowest_s, 1),
+        "seconds under faults": round(active, 1),
+        "seconds in all": round(time.monotonic() - began, 1),
+    }
     table: dict[str, float] = {**faults, **counts, **times}
     return table, ledger.problems
-
-
-def shown(table: dict[str, float], problems: list[str]) -> str:
-    """The table as text, and the problems below it."""
-    width = max(map(len, table))
-    rows = [f"{name:<{width}}  {value:>8g}" for name, value in table.items()]
-    return "\n".join([*rows, *(f"WRONG: {problem}" for problem in problems)])
 
 
 def main() -> int:
@@ -346,15 +365,23 @@ def main() -> int:
     parser.add_argument("--servers", type=int, default=3, choices=range(1, 9))
     parser.add_argument("--store-faults", action="store_true", help="kill and restart the S3 server too")
     parser.add_argument("--keep", type=Path, help="folder for stores and logs, kept; a temporary one by default")
+    parser.add_argument("--out", type=Path, help="write all counts into this JSON file")
+    parser.add_argument("--docs", type=Path, help="write a small table into this file, between its markers")
     options = parser.parse_args()
     sys.stdout.write(f"seed {options.seed}\n")
+    sys.stdout.flush()
     with ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seedzoo-soak-")))
         table, problems = soak(
             folder, seconds=options.seconds, seed=options.seed, clients=options.clients, servers=options.servers,
-            store_faults=options.store_faults,
+            store_faults=options.store_faults, publishing=True,
         )  # fmt: skip
     sys.stdout.write(shown(table, problems) + "\n")
+    runs = [(options.seed, table, problems)]
+    if options.out is not None:
+        write_json(options.out, runs)
+    if options.docs is not None:
+        replace_between(options.docs, "tests/e2e/soak.py", markdown(runs))
     return 1 if problems else 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tests.e2e.soak_report import DONE
 from tests.integration.real_server import serving
 from tests.support import Engine, MemoryExamples
 
@@ -120,6 +121,16 @@ class Checks:
         states = Counter(record.state.value for record in records.values())
         ledger.counts.update({f"records {state}": count for state, count in states.items()})
         ledger.counts["lost"] = lost
+        gone_with = sum(asked.dataset_id in ledger.touched for key, asked in ledger.asked.items() if key not in records)
+        ledger.counts.update(
+            {
+                "selections asked": len(ledger.asked),
+                DONE: states[SelectionState.SUCCEEDED.value],
+                "selections cancelled": states[SelectionState.CANCELLED.value],
+                "selections deleted": gone_with,
+                "selections left open": states[SelectionState.AWAITING_LABELS.value],
+            }
+        )
         ledger.counts["taken over (epoch > 1)"] = sum(record.epoch > 1 for record in records.values())
 
     def _check_results(self, records: Iterable[SelectionRecord]) -> None:
@@ -196,11 +207,13 @@ class Checks:
 
     def look_at_folders(self, servers: Iterable[Server]) -> None:
         """Nothing but logs in the servers' folders, and no traceback in the logs."""
+        self._ledger.counts["temporary files left"] = 0
         for server in servers:
             for path in server.folder.rglob("*"):
                 # Of onnxruntime's telemetry, one for all starts; ORT_DISABLE_TELEMETRY=1 prevents it.
                 expected = path == server.log or path.name.startswith("start-")
                 if path.is_file() and not expected:
+                    self._ledger.counts["temporary files left"] += 1
                     self._wrong(f"{server.name} has left {path}")
             lines = server.log.read_text(errors="replace").splitlines()
             for number, line in enumerate(lines):

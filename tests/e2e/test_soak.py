@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.soak import shown, soak
+from tests.e2e.soak import soak
+from tests.e2e.soak_report import shown
 
 pytestmark = pytest.mark.seaweed
 
