@@ -47,8 +47,9 @@ bench: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python bench/paper.py --docs docs/paper.md
 	$(BIN)/python bench/engine.py --docs docs/performance.md
 	$(BIN)/python bench/end_to_end.py --docs docs/performance.md
+	$(BIN)/python bench/race_engine.py --docs docs/performance.md
 	$(BIN)/python bench/growth.py --docs docs/performance.md
-	$(BIN)/python bench/catalog.py --docs docs/performance.md
+	$(BIN)/python bench/catalog.py --docs docs/performance.md --operations docs/operations.md
 
 plots: $(VENV)/.test
 	$(BIN)/python tools/plot_spread.py

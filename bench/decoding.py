@@ -1,6 +1,6 @@
 """Images a second by threads and by processes, in one run: what it costs that users' images cannot harm the server.
 
-    python bench/decoding.py [--rounds 5]
+    python bench/decoding.py [--quick] [--rounds 5] [--out build/bench/decoding.json]
 
 Images of noise of 28 x 28 (PNG) and 224 x 224 pixels (JPEG), blocks of 512 as in a selection. CPU counts both sides.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from common import write_results
 from PIL import Image
 
 from seedzoo.inference.decoding import Decoder, ThreadDecoder
@@ -48,7 +49,11 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--quick", action="store_true", help="One round of one block; tells nothing.")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    rounds, blocks = (1, 1) if given.quick else (given.rounds, BLOCKS)
+    found: dict[str, dict[str, dict[str, float]]] = {}
     processes = ProcessDecoder()
     decoders: dict[str, Decoder] = {"threads": ThreadDecoder(), "processes": processes}
     print("| images | by | images/s | CPU µs an image |\n|---|---|---|---|")
@@ -59,16 +64,21 @@ def main() -> None:
         for number in range(rounds + 1):
             for name, decoder in decoders.items():
                 spent, began = cpu_seconds(processes.pids), time.perf_counter()
-                for _ in range(BLOCKS):
+                for _ in range(blocks):
                     decoder.decode(contents, task, max_pixels=10_000_000)
                 seconds, spent = time.perf_counter() - began, cpu_seconds(processes.pids) - spent
                 if number:  # the first round starts the processes
-                    rates[name].append(BLOCKS * BLOCK / seconds)
-                    costs[name].append(1e6 * spent / (BLOCKS * BLOCK))
-        for name in decoders:
-            print(f"| {side} x {side} {kind} | {name} | {median(rates[name]):,.0f} | {median(costs[name]):,.0f} |")
+                    rates[name].append(blocks * BLOCK / seconds)
+                    costs[name].append(1e6 * spent / (blocks * BLOCK))
+        found[f"{side} x {side} {kind}"] = told = {
+            name: {"images_per_s": median(rates[name]), "cpu_us_per_image": median(costs[name])} for name in decoders
+        }
+        for name, one in told.items():
+            cells = f"{one['images_per_s']:,.0f} | {one['cpu_us_per_image']:,.0f}"
+            print(f"| {side} x {side} {kind} | {name} | {cells} |")
     for decoder in decoders.values():
         decoder.close()
+    write_results(found, __file__, given.out, quick=given.quick)
 
 
 if __name__ == "__main__":

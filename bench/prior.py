@@ -41,6 +41,7 @@ from pathlib import Path
 
 import numpy as np
 import seed_tasks
+from common import cannot_run
 from docs import replace_between
 from numpy.typing import NDArray
 from scipy import stats
@@ -54,7 +55,7 @@ from seedzoo.starter import starter_bundle
 Floats = NDArray[np.float64]
 # Condition -> n -> arm -> mean regret in points.
 Measured = dict[str, dict[int, dict[str, float]]]
-SIZES, FEW = (10, 50, 100, 300), (10, 50, 100)
+SIZES, FEW = [10, 50, 100, 300], (10, 50, 100)
 ARMS = ("empirical", "n only", "pool", "pool, given")
 # Signatures of new images or new proportions take most of the time, so these arms have fewer repetitions.
 SLOW = ("n only", "pool")
@@ -107,7 +108,7 @@ def users(families: dict[str, str]) -> list[User]:
                 scores=task.predicted == task.labels[:, None],
                 prior=prior,
                 given=signatures(task.probabilities, shares(task.labels)),
-                held_out=preferred,
+                held_out=preferred[: task.predicted.shape[1]],  # the quick cache holds the first few variants
             )
         )
     return everyone
@@ -289,14 +290,17 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=50)
     parser.add_argument("--slow-repetitions", type=int, default=50, help="of the arm pool; n only has 16")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--quick", action="store_true", help="2 repetitions")
+    parser.add_argument("--quick", action="store_true", help="few conditions and images, 1 repetition; tells nothing")
     parser.add_argument("--out", type=Path, help="write the regrets as JSON here")
     parser.add_argument("--docs", type=Path, help="write the tables between the markers of this file")
     arguments = parser.parse_args()
-    repetitions, slow = (2, 1) if arguments.quick else (arguments.repetitions, arguments.slow_repetitions)
+    repetitions, slow = (1, 1) if arguments.quick else (arguments.repetitions, arguments.slow_repetitions)
+    if arguments.quick:
+        seed_tasks.use_quick_cache()
+        SIZES[:] = FEW  # there are fewer than 300 images
     families = seed_tasks.available()
     if len(set(families.values())) < 3:
-        sys.exit("fill the cache first: python bench/seed_tasks.py")
+        cannot_run(f"too few predictions in {seed_tasks.CACHE}: python bench/seed_tasks.py computes them")
     start = time.perf_counter()
     everyone = users(families)
 
@@ -330,7 +334,7 @@ def main() -> int:
         replace_between(arguments.docs, "bench/prior.py", "\n\n".join(text))
     for line in failures:
         print(f"below requirement: {line}", file=sys.stderr)
-    return 1 if failures else 0
+    return 1 if failures and not arguments.quick else 0
 
 
 if __name__ == "__main__":

@@ -3,25 +3,28 @@
 The profile's part is test images 0 to 1999 of Fashion-MNIST, the user's part 8000 to 9999: disjoint, and the latter
 were never used to train, certify or stress a variant.
 
-Run: OMP_NUM_THREADS=1 python bench/seed_tasks.py (about 20 s per condition on one core)
+Run: OMP_NUM_THREADS=1 python bench/seed_tasks.py [--quick] [--out results.json]
 """
 
 from __future__ import annotations
 
-import gzip
+import argparse
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from common import BUILT, ROOT, test_images, test_labels, write_results
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[1]
 FAMILY = ROOT / "zoo" / "seedzoo" / "starter" / "fashion-cnn"
-CACHE = ROOT / "build" / "bench"
-IMAGES = Path("/usr/share/datasets/fashion-mnist")
+CACHE = BUILT
 PARTS = {"profile": np.arange(0, 2000), "user": np.arange(8000, 10_000)}
+QUICK = ("pixelate-1", "phone-photo-1", "gaussian-blur-2", "brightness-2", "impulse-noise-2")
+QUICK_PARTS = {"profile": np.arange(0, 120), "user": np.arange(8000, 8200)}
+QUICK_VARIANTS = 12
 
 # Corruption family -> conditions: a prior is judged on families that it was not fitted on.
 FAMILIES = {
@@ -77,30 +80,40 @@ def load(name: str, part: str) -> SeedTask:
         )
 
 
-def _test_set() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    with gzip.open(IMAGES / "t10k-images-idx3-ubyte.gz") as file:
-        images = np.frombuffer(file.read(), dtype=np.uint8, offset=16).reshape(-1, 28, 28, 1)
-    with gzip.open(IMAGES / "t10k-labels-idx1-ubyte.gz") as file:
-        labels = np.frombuffer(file.read(), dtype=np.uint8, offset=8).astype(np.int64)
-    return images, labels
+def use_quick_cache() -> None:
+    """From now on few conditions, images and variants, computed if missing: enough to see that a benchmark runs."""
+    global CACHE  # noqa: PLW0603 - a script measures one or the other
+    CACHE = BUILT / "quick" / f"{QUICK_VARIANTS}-by-{'-'.join(str(rows.size) for rows in QUICK_PARTS.values())}"
+    compute(QUICK, QUICK_PARTS, variants=QUICK_VARIANTS)
 
 
-def compute() -> None:
-    """Fill the cache; what is there stays."""
+def compute(
+    names: Sequence[str] | None = None,
+    parts: Mapping[str, NDArray[np.int64]] = PARTS,
+    *,
+    variants: int | None = None,
+) -> None:
+    """Fill the cache; what is there stays.
+
+    Args:
+        names: Conditions, in this order; all when omitted.
+        parts: Which test images.
+        variants: How many of them; all when omitted.
+    """
     from seedzoo.inference.evaluate import softmax  # noqa: PLC0415 - reading the cache needs no ONNX Runtime
     from seedzoo.inference.session import Model  # noqa: PLC0415
     from seedzoo.stress import get_condition  # noqa: PLC0415
 
-    files = sorted(FAMILY.glob("**/*.onnx"))
+    files = sorted(FAMILY.glob("**/*.onnx"))[:variants]
     if not files:
         sys.exit(f"no ONNX models under {FAMILY}: build the starter family first")
     models = [Model(file.read_bytes(), name=file.stem) for file in files]
-    images, labels = _test_set()
+    images, labels = test_images(), test_labels()
     CACHE.mkdir(parents=True, exist_ok=True)
     # One of each family first, so that an unfinished cache is already of use.
     order = [names[at] for at in range(5) for names in FAMILIES.values() if at < len(names)]
-    for name in order:
-        for part, indices in PARTS.items():
+    for name in order if names is None else names:
+        for part, indices in parts.items():
             target = CACHE / f"{part}-{name}.npz"
             if target.exists():
                 continue
@@ -118,5 +131,19 @@ def compute() -> None:
             print(f"{target.name}: {len(models)} models, {time.perf_counter() - start:.0f} s", flush=True)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="Few conditions, images and variants, kept apart.")
+    parser.add_argument("--out", type=Path, help="Write mean accuracies of the user's part as JSON here.")
+    given = parser.parse_args()
+    if given.quick:
+        use_quick_cache()
+    else:
+        compute()
+    tasks = [load(name, "user") for name in available()]
+    found = {task.name: float((task.predicted == task.labels[:, None]).mean()) for task in tasks}
+    write_results(found, __file__, given.out, quick=given.quick)
+
+
 if __name__ == "__main__":
-    compute()
+    main()
