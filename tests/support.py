@@ -26,7 +26,8 @@ from seedzoo.catalog.bundle import (
 from seedzoo.catalog.codec import encode_json
 from seedzoo.engine import Examples, SelectionSettings, run_selection
 from seedzoo.engine.predictions import PredictionStore
-from seedzoo.records import Family, ProgressUpdate, Release, SelectionReport, Variant
+from seedzoo.engine.spread_evaluator import OpenEvaluator
+from seedzoo.records import Family, ProgressUpdate, RaceDecision, Release, SelectionReport, Variant
 from seedzoo.starter import starter_bundle
 from seedzoo.stress.signature_table import read_signature_table, signature_table_bytes
 from seedzoo.stress.table import read_profile, write_profile
@@ -128,7 +129,10 @@ class Engine:
         *,
         signatures: bool = True,
         predictions: PredictionStore | None = None,
+        decision: RaceDecision | None = None,
+        on_decision: Callable[[RaceDecision], None] = lambda _: None,
         on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
+        open_evaluator: OpenEvaluator | None = None,
     ) -> SelectionReport:
         folder = self.bundle.folder
         return run_selection(
@@ -143,7 +147,10 @@ class Engine:
             settings=settings,
             selections_served=1,
             predictions=predictions,
+            decision=decision,
+            on_decision=on_decision,
             on_progress=on_progress,
+            open_evaluator=open_evaluator,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from seedzoo.errors import LocalFailure
 from seedzoo.files import local_failure
+from seedzoo.flock import flock, require_flock
 
 __all__ = ["alone_in"]
 
@@ -27,8 +27,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     a new file while a second one still holds the deleted one. Where the file system knows no locks, there is none.
 
     Raises:
-        LocalFailure: Another process holds it (FOLDER_IN_USE), or the folder cannot be written.
+        LocalFailure: Another process holds it (FOLDER_IN_USE), or the folder cannot be written or locked.
     """
+    require_flock()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -36,7 +37,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise local_failure(error, folder / _NAME) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(descriptor, wait=False)
         except OSError as error:
             if error.errno in _TAKEN:
                 raise LocalFailure(

@@ -4,32 +4,32 @@ Data go to stdout; progress, notes, hints and warnings go to stderr. With ``--js
 document: the result, or ``{"error": {"reason", "message", "hint"}}`` with what the command adds (``dataset_id``); the
 error's human line is on stderr as well, so that it is seen when stdout is piped into a parser. Text from elsewhere
 (class names, file names, a server's messages) passes through :func:`plain`: it can neither move the cursor nor be read
-as markup.
+as markup. What only terminals need (:mod:`seedzoo.terminal`) is loaded when something is shown to people.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import math
 import os
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import rich.console
-from rich.console import ConsoleOptions, RenderableType, RenderResult
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import Segment
-from rich.text import Text
 
 from seedzoo.errors import Cancelled, ZooError
+
+if TYPE_CHECKING:
+    import rich.console
+    from rich.console import RenderableType
+    from rich.progress import Progress
 
 __all__ = [
     "BROKEN_PIPE",
@@ -37,7 +37,6 @@ __all__ = [
     "EXIT_CODES_HELP",
     "Console",
     "Rows",
-    "Unpadded",
     "add_output_options",
     "plain",
     "run_guarded",
@@ -69,9 +68,6 @@ EXIT_CODES_HELP = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {text}" for cod
 
 # Bidirectional controls reorder what is read; everything else invisible that scripts need (joiners) stays.
 _REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_PIPE_WIDTH = 200
-# Narrower than this (COLUMNS=0 in some containers), even folding loses text; the terminal wraps what is too wide.
-_NARROWEST = 20
 _META_KEY = "seedzoo.console"
 
 
@@ -103,49 +99,11 @@ def to_plain_data(value: Any) -> Any:
     return value if isinstance(value, bool | int | None) else str(value)
 
 
-class _Stream(rich.console.Console):
-    """A rich console that takes no text for markup and leaves a closed pipe to :func:`run_guarded`."""
-
-    def __init__(self, *, stderr: bool) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
-        # A pipe has no width; 80 columns would cut what `grep` and `less -S` could have used.
-        if not self.is_terminal and "COLUMNS" not in os.environ:
-            self.width = _PIPE_WIDTH
-        elif self.width < _NARROWEST:
-            self.width = _NARROWEST
-
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError(errno.EPIPE, "the reader closed the output")
-
-
 class Rows:
     """Rows for other programs as much as for people: cells between tabs, never wrapped, cut or styled."""
 
     def __init__(self, rows: Iterable[Iterable[object]]) -> None:
         self.text = "".join("\t".join(plain(cell) for cell in row) + "\n" for row in rows)
-
-
-class Unpadded:
-    """What ``part`` looks like, without blanks at the ends of its lines."""
-
-    def __init__(self, part: RenderableType) -> None:
-        self._part = Text(part) if isinstance(part, str) else part
-
-    def __rich_console__(self, console: rich.console.Console, options: ConsoleOptions) -> RenderResult:
-        """The lines, each cut behind its last visible character."""
-        for line in console.render_lines(self._part, options, pad=False):
-            yield from _without_end(line)
-            yield Segment.line()
-
-
-def _without_end(line: Sequence[Segment]) -> list[Segment]:
-    kept = list(line)
-    while kept and not kept[-1].text.rstrip():
-        kept.pop()
-    if kept:
-        last = kept[-1]
-        kept[-1] = Segment(last.text.rstrip(), last.style, last.control)
-    return kept
 
 
 class Console:
@@ -161,11 +119,23 @@ class Console:
         self.json_mode = json_mode
         self.quiet = quiet
         self.debug = debug
-        self.out: rich.console.Console = _Stream(stderr=False)
-        self.err: rich.console.Console = _Stream(stderr=True)
         self.error_details: dict[str, Any] = {}
         """What the JSON document of an error says as well: what a script needs to clean up."""
         self._answered = False
+
+    @cached_property
+    def out(self) -> rich.console.Console:
+        """What people read as the answer."""
+        from seedzoo.terminal import Stream  # noqa: PLC0415
+
+        return Stream(stderr=False)
+
+    @cached_property
+    def err(self) -> rich.console.Console:
+        """What people read beside it."""
+        from seedzoo.terminal import Stream  # noqa: PLC0415
+
+        return Stream(stderr=True)
 
     @classmethod
     def current(cls) -> Console:
@@ -187,9 +157,9 @@ class Console:
         if not self.json_mode:
             for part in human:
                 if isinstance(part, Rows):
-                    self.out.file.write(part.text)
+                    sys.stdout.write(part.text)
                 else:
-                    self.out.print(Unpadded(part))
+                    self._show(part)
             return
         if self._answered:
             raise RuntimeError("a command answers once in JSON mode")
@@ -220,20 +190,13 @@ class Console:
             told = {"reason": error.reason, "message": error.message, "hint": error.hint}
             self._print_json({"error": {**told, **self.error_details}})
         if self.debug:
-            self.err.file.write("".join(traceback.format_exception(error)))
+            sys.stderr.write("".join(traceback.format_exception(error)))
 
     def progress(self) -> Progress:
         """A progress bar on stderr that is gone when done; silent where nobody watches."""
-        return Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
-            console=self.err,
-            transient=True,
-            disable=self.quiet or not self.err.is_terminal,
-        )
+        from seedzoo.terminal import progress_bar  # noqa: PLC0415
+
+        return progress_bar(self.err, disable=self.quiet or not self.err.is_terminal)
 
     @contextmanager
     def resumable(self, kept: str, *, hint: str = "Run the same command again to go on.") -> Iterator[None]:
@@ -243,7 +206,14 @@ class Console:
         except KeyboardInterrupt as interrupt:
             raise Cancelled(f"stopped; {kept}", hint=hint) from interrupt
 
+    def _show(self, part: RenderableType) -> None:
+        from seedzoo.terminal import Unpadded  # noqa: PLC0415
+
+        self.out.print(Unpadded(part))
+
     def _say(self, label: str, text: str, *, style: str) -> None:
+        from rich.text import Text  # noqa: PLC0415
+
         line = Text(label, style=style)
         line.append(plain(text), style="dim" if style == "dim" else "default")
         # Wrapping would break paths and commands that people copy; the terminal wraps without changing them.
@@ -252,8 +222,8 @@ class Console:
     def _print_json(self, data: Any) -> None:
         # ASCII escapes also keep control characters of foreign text away from the terminal.
         text = json.dumps(to_plain_data(data), indent=2, ensure_ascii=True, allow_nan=False)
-        self.out.file.write(text + "\n")
-        self.out.file.flush()
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
 
 def _flag_setter(attribute: str) -> Callable[[click.Context, click.Parameter, bool], None]:

@@ -322,6 +322,34 @@ class LabelDoubt:
 
 
 @dataclass(frozen=True, slots=True)
+class RaceDecision:
+    """Whether to race where the user left it open: a matter of time, hence of the machine, so it is decided once."""
+
+    race: bool
+    predicted_seconds: float | None = None
+    """Of all predictions that were not known yet, by the cost of the first block; None where nothing was measured,
+    as an earlier race had left most of them unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RaceSummary:
+    """How a race went."""
+
+    seed: int
+    """Of the random order of the examples."""
+    first_block: tuple[int, ...]
+    """Indices of the examples that the race saw first, in their order."""
+    n_raced: int
+    """Examples that the race saw before it ended; those of the reserve come on top."""
+    predictions: int
+    """Predictions that the answer rests on, made or kept: of the race, and of all variants on the reserve."""
+    predictions_saved: int
+    """Those that it does without: of all variants on all labelled examples."""
+    guarantee: str
+    """What holds of the answer in spite of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class SelectionReport:
     """The answer: which variant, how sure, what else ties, what it gains, and what to be careful about.
 
@@ -384,3 +412,10 @@ class SelectionReport:
     """Forward passes of an exhaustive evaluation."""
     n_reserve: int = 0
     """After a race: examples that it never saw, from which accuracy and gains come."""
+    race: RaceSummary | None = None
+    """None where everything was evaluated."""
+    decision: RaceDecision | None = None
+    """None where the question or the number of examples left nothing to decide."""
+    provider: str = field(default="", compare=False)
+    """What ran the models, and that a GPU could not be used where one was meant to be; empty where predictions that
+    were known sufficed, or others than the server ran them. A circumstance, not a part of the answer."""

@@ -88,7 +88,7 @@ def test_killed_at_any_write_leaves_nothing_visible(bundle: Path) -> None:
     publish(whole, bundle)
     writes = 10_000 - whole.left
     assert writes > len(open_bundle(bundle).files)
-    for survived in range(writes):
+    for survived in range(writes - 1):  # the last one tells servers of what is visible by then
         store = KilledStore(survived)
         with pytest.raises(StoreError):
             publish(store, bundle)
@@ -98,6 +98,16 @@ def test_killed_at_any_write_leaves_nothing_visible(bundle: Path) -> None:
             Catalog(store).family(FamilyRef("mini"))
         release, _ = publish(store, bundle)  # and publishing again just works
         assert Catalog(store).family(FamilyRef("mini"))[1].id == release.id
+
+
+def test_a_release_that_servers_were_not_told_of_is_published(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    whole = KilledStore(10_000)
+    publish(whole, bundle)
+    store = KilledStore(10_000 - whole.left - 1)
+    release, new = publish(store, bundle)
+    assert new
+    assert "servers may take 60 s to notice mini@stable" in caplog.text
+    assert Catalog(store).family(FamilyRef("mini"))[1].id == release.id
 
 
 @pytest.mark.parametrize("victim", ["models/s000.onnx", "family.json", "profile.parquet", "signatures.npz"])

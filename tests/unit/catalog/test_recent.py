@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,18 +42,43 @@ def test_what_raises_is_not_kept() -> None:
     assert recent.get("a", lambda: 7) == 7
 
 
-def test_two_threads_that_read_the_same_get_one_value() -> None:
+def test_threads_that_want_the_same_at_once_share_one_reading() -> None:
     recent: Recent[str, object] = Recent(2)
-    both = threading.Barrier(2)
-    found: list[object] = []
+    reading, go = threading.Event(), threading.Event()
+    value, reads = object(), []
 
     def read() -> object:
-        both.wait(timeout=10)
-        return object()
+        reads.append(threading.get_ident())
+        reading.set()
+        assert go.wait(60)
+        return value
 
-    threads = [threading.Thread(target=lambda: found.append(recent.get("a", read))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found[0] is found[1]
+    asking = threading.Semaphore(0)
+
+    def ask() -> object:
+        asking.release()
+        return recent.get("a", read)
+
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(recent.get, "a", read)
+        assert reading.wait(60)
+        others = [pool.submit(ask) for _ in range(7)]
+        for _ in others:
+            assert asking.acquire(timeout=60)
+        assert recent.get("b", lambda: 7) == 7  # nobody waits for another's key
+        go.set()
+        assert all(one.result(60) is value for one in (first, *others))
+    assert len(reads) == 1
+
+
+def test_known_and_dropped() -> None:
+    recent: Recent[str, list[int]] = Recent(10, weigh=len)
+    assert recent.known("a") is None
+    kept = recent.get("a", lambda: [0] * 6)
+    assert recent.known("a") is kept
+    recent.drop("a")
+    recent.drop("never there")
+    assert recent.known("a") is None
+    recent.get("b", lambda: [0] * 6)
+    recent.get("c", lambda: [0] * 4)  # what was dropped weighs nothing any more
+    assert recent.known("b") is not None

@@ -59,6 +59,7 @@ def test_another_question_evaluates_nothing(zoo: Engine, images: Images, store: 
         examples = MemoryExamples(*images)
         again = zoo.select(examples, settings, predictions=kept)
         assert again.evaluations == 0
+        assert (first.provider, again.provider) == ("CPUExecutionProvider", "")
         assert examples.read_rows == []
         fresh = zoo.select(MemoryExamples(*images), settings)
         assert without_costs(again) == without_costs(fresh)
@@ -115,6 +116,47 @@ def test_damage_is_seen_and_evaluated_again(zoo: Engine, images: Images, store: 
     store.put(info.key, bytes(raw))
     assert zoo.select(MemoryExamples(*images), SelectionSettings(), predictions=kept).evaluations == 300 * 6
     assert zoo.select(MemoryExamples(*images), SelectionSettings(), predictions=kept).evaluations == 0
+
+
+def test_damage_anywhere_is_seen(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    kept = StoredPredictions(store, DATASET, "release")
+    part = PredictionPart(np.array([3]), np.array([1]), np.ones((1, 1, 4), np.float32), [Conversion("", (5, 6))])
+    kept.save([part])
+    (info,) = store.list(f"datasets/{DATASET}/predictions")
+    whole = store.get(info.key)
+    flipped = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), 7)]
+    cut = [whole[:length] for length in range(0, len(whole), 31)]
+    for damaged in (*flipped, *cut, whole + b"x"):
+        store.put(info.key, damaged)
+        caplog.clear()
+        assert list(kept.load()) == []
+        assert "damaged" in caplog.text
+        assert not store.exists(info.key)
+    store.put(info.key, whole)
+    (again,) = kept.load()
+    assert again.rows.tolist() == [3]
+    assert again.conversions == [Conversion("", (5, 6))]
+
+
+def test_entries_that_belong_elsewhere_are_not_used(store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
+    def part(value: float) -> PredictionPart:
+        return PredictionPart(
+            np.array([0]), np.array([0]), np.full((1, 1, 2), value, np.float32), [Conversion("", None)]
+        )
+
+    one, two = StoredPredictions(store, DATASET, "one"), StoredPredictions(store, DATASET, "two")
+    one.save([part(0.25)])
+    two.save([part(0.75)])
+    (first,), (second,) = (list(store.list(f"datasets/{DATASET}/predictions/{name}")) for name in ("one", "two"))
+    # Moved with its name, it is whole and yet of another release.
+    store.put(first.key.rpartition("/")[0] + "/" + second.key.rpartition("/")[2], store.get(second.key))
+    assert [float(found.probabilities[0, 0, 0]) for found in one.load()] == [0.25]
+    assert "were found in" in caplog.text
+    # Swapped under the names of each other, neither is what its name says.
+    contents = store.get(first.key), store.get(second.key)
+    store.put(first.key, contents[1])
+    store.put(second.key, contents[0])
+    assert [float(found.probabilities[0, 0, 0]) for found in two.load()] == []
 
 
 def test_another_release_or_a_deleted_dataset_shares_nothing(zoo: Engine, images: Images, store: MemoryStore) -> None:

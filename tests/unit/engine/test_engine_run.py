@@ -176,6 +176,12 @@ def test_a_race_saves_evaluations_and_judges_by_what_it_never_saw(zoo: Engine, m
     full = zoo.select(MemoryExamples(*many), SelectionSettings(evaluation=Evaluation.EXHAUSTIVE))
     assert report.evaluation is Evaluation.RACE
     assert report.n_reserve == 500
+    assert report.decision is None
+    assert report.race is not None
+    assert report.race.predictions == report.evaluations
+    assert report.race.predictions + report.race.predictions_saved == report.evaluations_exhaustive
+    assert "in 95 of 100 such races the best variant stays in play" in report.race.guarantee
+    assert "500 images that the race never saw" in report.race.guarantee
     assert report.evaluations <= report.evaluations_exhaustive == len(many[1]) * VARIANTS
     assert report.recommended in full.candidates
     assert {score.variant for score in report.scores} == {score.variant for score in full.scores}
@@ -193,18 +199,8 @@ def test_a_fast_race_says_that_it_is_not_calibrated(zoo: Engine, many: Images) -
     assert report.evaluation is Evaluation.FAST
     assert report.evaluations < guaranteed.evaluations
     assert any("not calibrated" in warning for warning in report.warnings)
-
-
-def test_many_examples_that_take_long_race_by_themselves(
-    zoo: Engine, many: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("seedzoo.engine.race._RACE_BY_ITSELF_N", 1500)
-    quick = zoo.select(MemoryExamples(*many), SelectionSettings())
-    assert quick.evaluation is Evaluation.EXHAUSTIVE
-    exhaustive = zoo.select(MemoryExamples(*many), SelectionSettings(evaluation=Evaluation.EXHAUSTIVE))
-    assert dataclasses.replace(quick, seconds=0.0) == dataclasses.replace(exhaustive, seconds=0.0)
-    monkeypatch.setattr("seedzoo.engine.race._RACE_BY_ITSELF_S", 0.0)
-    assert zoo.select(MemoryExamples(*many), SelectionSettings()).evaluation is Evaluation.RACE
+    assert report.race is not None
+    assert report.race.guarantee.startswith("none for the winner")
 
 
 @pytest.mark.parametrize(

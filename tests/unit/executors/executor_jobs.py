@@ -110,3 +110,7 @@ def hold_a_lock(_: object) -> int:
     """Leave a semaphore of the system open, as progress bars and other libraries do."""
     globals()["_held"] = multiprocessing.get_context("spawn").RLock()
     return os.getpid()
+
+
+def shared_sum(folder: Path, array: NDArray[np.int64], value: int) -> int:
+    return int(array.sum()) + value

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tests.unit.executors import executor_jobs as jobs
 
-from seedzoo.errors import ItemsError, RequestError, ZooError
+from seedzoo.errors import Cancelled, ItemsError, RequestError, ZooError
 from seedzoo.executors import Executor, Job, LocalExecutor, Setup
 
 
@@ -223,3 +223,29 @@ def test_jobs_that_make_no_sense_are_refused(executor: Executor, tmp_path: Path)
     for work in (twice, [Job("half", jobs.square, (1,), gpus=1.5)], [Job("less", jobs.square, (1,), cpus=-1)]):
         with pytest.raises(RequestError), executor.run(work, setup=setup):
             pass
+
+
+def test_workers_stay_between_batches_and_share_values(executor: Executor, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def coming(shared: object) -> Iterator[Job[int]]:
+        for value in range(5):
+            taken.append(value)
+            yield Job(f"j{value}", jobs.shared_sum, (value,), shared=(shared,))
+
+    asked: list[int] = []
+    with executor.open(setup=Setup(jobs.prepare, (tmp_path,))) as workers:
+        array = workers.share(np.arange(1000))
+        for _ in range(2):
+            found = {done.name: done.result for done in workers.results(coming(array))}
+            assert found == {f"j{value}": 499_500 + value for value in range(5)}
+        assert taken == [*range(5), *range(5)]
+        with pytest.raises(RequestError, match="two jobs"):
+            list(workers.results(iter([Job("same", jobs.square, (1,)), Job("same", jobs.square, (2,))])))
+    prepared = [path.name.split("-")[1] for path in tmp_path.glob("prepared-*")]
+    assert len(prepared) == len(set(prepared)) <= 2  # once in each worker, not once in each batch
+    with executor.open(setup=Setup(jobs.prepare, (tmp_path,))) as workers, pytest.raises(Cancelled):
+        list(workers.results([Job("waits", jobs.wait_until, ("never",))], should_stop=lambda: bool(asked.append(1))
+                             or (tmp_path / "waiting-never").exists()))  # fmt: skip
+    assert len(asked) > 1
+    assert gone(int((tmp_path / "waiting-never").read_text()))

@@ -25,6 +25,8 @@ def troubled(raw: bytes, preprocessing: Preprocessing, *, max_pixels: int) -> De
         os.kill(os.getpid(), signal.SIGSEGV)
     elif raw == b"crash later" and _calls[0] > 1:
         os.kill(os.getpid(), signal.SIGSEGV)  # another image has done the damage
+    elif raw == b"killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     elif raw == b"leave":
         os._exit(3)
     elif raw == b"loop":

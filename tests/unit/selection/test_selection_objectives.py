@@ -429,3 +429,16 @@ def test_inputs_refuse(arguments: dict[str, object], message: str) -> None:
 def test_objective_refuses(name: str, parameters: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         objective(name, **parameters)
+
+
+@pytest.mark.parametrize("metric", [macro_f1(), balanced_accuracy(), worst_slice()], ids=lambda metric: metric.name)
+def test_counts_in_single_precision_lose_nothing(metric: Metric) -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 7, 900)
+    predicted = np.where(rng.random((900, 5)) < 0.8, labels[:, None], rng.integers(0, 7, (900, 5)))
+    data = Inputs.of(labels, predicted=predicted, slices=rng.integers(0, 4, 900))
+    # Sums up to 2**24, where a float32 stops counting by ones.
+    counts = rng.multinomial(2**24, np.full(900, 1 / 900), size=20).T
+    single, double = (metric.evaluate(data, counts.astype(kind)) for kind in (np.float32, np.float64))
+    assert single.dtype == np.float64
+    assert np.array_equal(single, double)

@@ -13,7 +13,6 @@ from tests.support import png
 from seedzoo.catalog.bundle import Bundle, open_bundle
 from seedzoo.errors import Cancelled, DataError, LocalFailure, RequestError
 from seedzoo.inference.evaluate import softmax
-from seedzoo.inference.session import Model
 from seedzoo.inference.sources import ArrayImages, FileImages
 from seedzoo.starter import starter_bundle
 from seedzoo.stress import get_condition
@@ -42,7 +41,7 @@ def variants(bundle: Bundle) -> list[VariantModel]:
             VariantModel(
                 tag=variant.tag,
                 sha256=variant.model.sha256,
-                load=lambda path=path: Model(path.read_bytes(), name="m"),
+                read=path.read_bytes,
             )
         )
     return found
@@ -100,11 +99,11 @@ def test_same_as_a_naive_loop(variants, pixels, tmp_path: Path) -> None:
     # The certificate counts the same, bit by bit.
     whole = correctness(variants, ArrayImages(images, labels), folder=tmp_path, threads=1)
     assert whole.sum(axis=0).tolist() == [rows[variant.tag, "id"].correct for variant in variants]
-    kept = [replace(variant, load=never) for variant in variants]
+    kept = [replace(variant, read=never) for variant in variants]
     assert np.array_equal(whole, correctness(kept, ArrayImages(images, labels), folder=tmp_path))
 
 
-def never() -> Model:
+def never() -> bytes:
     raise AssertionError("nothing is left to evaluate")
 
 
@@ -141,7 +140,7 @@ def test_stopped_anywhere_it_goes_on_and_gives_the_same(variants, pixels, tmp_pa
     assert found.rows == whole.rows
     assert np.array_equal(found.signatures.cot, whole.signatures.cot)
     # Finished: no model is opened any more.
-    closed = [replace(variant, load=never) for variant in variants]
+    closed = [replace(variant, read=never) for variant in variants]
     assert run(closed, tmp_path / "stopped", few).rows == whole.rows
     assert not list((tmp_path / "stopped").rglob("*.outputs"))
 
@@ -156,9 +155,9 @@ def test_what_is_damaged_or_of_other_models_or_images_is_measured_again(variants
         assert run(variants, tmp_path, few).rows == first.rows
     other = [replace(variants[0], sha256="another"), variants[1]]
     with pytest.raises(AssertionError, match="nothing is left"):
-        run([replace(variant, load=never) for variant in other], tmp_path, few)
+        run([replace(variant, read=never) for variant in other], tmp_path, few)
     with pytest.raises(AssertionError, match="nothing is left"):
-        run([replace(variant, load=never) for variant in variants], tmp_path, [id_set(pixels, 39)])
+        run([replace(variant, read=never) for variant in variants], tmp_path, [id_set(pixels, 39)])
 
 
 @pytest.mark.parametrize("lost", ["b00000", "b00001", "s00000.outputs"])

@@ -155,8 +155,7 @@ def test_signatures_are_those_of_plain_sessions(
 ) -> None:
     images, labels = data
     variants = [
-        VariantModel(tag=tag, sha256=tag, load=lambda raw=raw: Model(raw, name="m"))
-        for tag, raw in zip("abc", raw_models, strict=True)
+        VariantModel(tag=tag, sha256=tag, read=lambda raw=raw: raw) for tag, raw in zip("abc", raw_models, strict=True)
     ]
     id_set = EvaluationSet(name="id", kind="id", images=ArrayImages(images, labels))
     table = measure(

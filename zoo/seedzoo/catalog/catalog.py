@@ -20,6 +20,7 @@ from seedzoo.catalog.bundle import (
 )
 from seedzoo.catalog.certificate import check_certificate
 from seedzoo.catalog.codec import decode_json
+from seedzoo.catalog.current import Current
 from seedzoo.catalog.integrity import get_verified, stream_verified
 from seedzoo.catalog.names import FamilyRef, VariantRef, is_name
 from seedzoo.catalog.recent import Recent
@@ -33,12 +34,13 @@ from seedzoo.stress.table import ProfileTable, read_profile
 
 __all__ = ["Alias", "Catalog", "alias_key", "release_key", "release_prefix"]
 
-_FAMILIES = 2048
-"""Manifests kept parsed: some 100 kB each at 50 variants."""
+_MANIFEST_BYTES = 96 << 20
+"""Of manifests that are kept parsed, as :func:`_size` reckons."""
+_CERTIFIED = 10_000
 _NAMED = 20
 """Most families that an error names."""
-_PROFILE_NUMBERS = 20_000_000
-"""Numbers in the profiles that are kept parsed, counts per class included: at most about half a gigabyte."""
+_PROFILE_NUMBERS = 2_000_000
+"""Numbers in the profiles that are kept parsed, counts per class included, at 25 to 40 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +72,42 @@ def _numbers(tables: tuple[ProfileTable, ProfileTable]) -> int:
     return per_row * sum(len(table.rows) for table in tables)
 
 
+def _size(published: tuple[Family, Release]) -> int:
+    """About the bytes of memory of a manifest."""
+    family, release = published
+    entries = 0 if family.certificate is None else len(family.certificate.entries)
+    return 2_000 + 1_500 * len(family.variants) + 400 * len(release.files) + 250 * entries
+
+
 class Catalog:
     """Reads published families from a store; safe to share between threads.
 
-    Releases are immutable, so what was read and verified once is kept in memory (manifests only, not models).
+    Releases are immutable, so what was read and verified once is kept in memory (manifests and profiles, not models),
+    up to a bound.
+
+    Args:
+        store: Where they are.
+        look_s: For how long it is believed that no alias was moved, in seconds; see :mod:`seedzoo.catalog.current`.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, look_s: float = 0.0) -> None:
         self._store = store
-        self._families: Recent[tuple[str, str], tuple[Family, Release]] = Recent(_FAMILIES)
+        self._current: Current[tuple[str, ...]] = Current(store, look_s=look_s)
+        """By family and alias the release that it means; by an empty tuple the names of all families."""
+        self._families: Recent[tuple[str, str], tuple[Family, Release]] = Recent(_MANIFEST_BYTES, weigh=_size)
         self._profiles: Recent[tuple[str, str], tuple[ProfileTable, ProfileTable]] = Recent(
             _PROFILE_NUMBERS, weigh=_numbers
         )
-        self._certified: Recent[tuple[str, str], str] = Recent(_FAMILIES)
+        self._certified: Recent[tuple[str, str], str] = Recent(_CERTIFIED)
         """Releases whose certificate was recomputed, and what was wrong with it; empty where it holds."""
 
     def folder_names(self) -> list[str]:
         """Names under which something was written, sorted; a family of them may lack a release that anybody sees."""
-        return [name for name in self._store.list_folders("families") if is_name(name)]
+
+        def read() -> tuple[str, ...]:
+            return tuple(name for name in self._store.list_folders("families", hollow=True) if is_name(name))
+
+        return list(self._current.get((), read))
 
     def family_names(self) -> list[str]:
         """Families under the default alias, sorted; asks the store about each, so it is not for every call."""
@@ -96,9 +116,8 @@ class Catalog:
     def default(self, name: str) -> tuple[Family, Release] | None:
         """The family under the default alias, or None where there is no such alias. Raises as :meth:`family`."""
         ref = FamilyRef(name)
-        key = alias_key(name, ref.at)
         try:
-            release_id = decode_json(self._store.get(key), Alias, where=key).release
+            release_id = self._aliased(ref)
         except NotFound:
             return None
         return self._families.get((name, release_id), lambda: self._read_family(ref, release_id))
@@ -115,12 +134,22 @@ class Catalog:
         """
         return self._read_release(ref, self._release_id(ref))
 
-    def _read_release(self, ref: FamilyRef, release_id: str) -> Release:
-        key = release_key(ref.family, release_id)
+    def committed(self, ref: FamilyRef) -> Release | None:
+        """As :meth:`release`, but None where there is none, which nobody is told about at length."""
         try:
-            raw = self._store.get(key)
+            return self._stored_release(ref, self._release_id(ref))
+        except NotFound:
+            return None
+
+    def _read_release(self, ref: FamilyRef, release_id: str) -> Release:
+        try:
+            return self._stored_release(ref, release_id)
         except NotFound as error:
             raise self._unknown(ref) from error
+
+    def _stored_release(self, ref: FamilyRef, release_id: str) -> Release:
+        key = release_key(ref.family, release_id)
+        raw = self._store.get(key)
         release = decode_json(raw, Release, where=key)
         if release.id != release_id or release.family != ref.family:
             raise IntegrityError(f"{key} describes another release", hint="Publish the family again.")
@@ -130,11 +159,22 @@ class Catalog:
 
     def _release_id(self, ref: FamilyRef) -> str:
         """An alias is looked up; what is no alias must be a release's own identifier."""
-        key = alias_key(ref.family, ref.at)
         try:
-            return decode_json(self._store.get(key), Alias, where=key).release
+            return self._aliased(ref)
         except NotFound:
             return ref.at
+
+    def _aliased(self, ref: FamilyRef) -> str:
+        def read() -> tuple[str, ...]:
+            key = alias_key(ref.family, ref.at)
+            return (decode_json(self._store.get(key), Alias, where=key).release,)
+
+        return self._current.get((ref.family, ref.at), read)[0]
+
+    def known_release_id(self, ref: FamilyRef) -> str | None:
+        """The release that an alias means, where that is known without asking the store."""
+        found = self._current.known((ref.family, ref.at))
+        return None if found is None else found[0]
 
     def _unknown(self, ref: FamilyRef) -> NotFound:
         folders = self.folder_names()
@@ -157,9 +197,10 @@ class Catalog:
         release_id = self._release_id(ref)
         return self._families.get((ref.family, release_id), lambda: self._read_family(ref, release_id))
 
-    def _manifest(self, release: Release) -> Family:
-        key = (release.family, release.id)
-        return self._families.get(key, lambda: self._read_family(FamilyRef(*key), release.id))[0]
+    def of_release(self, family: str, release_id: str) -> tuple[Family, Release]:
+        """As :meth:`family`, of a release by its own identifier, which no alias can stand before."""
+        key = (family, release_id)
+        return self._families.get(key, lambda: self._read_family(FamilyRef(*key), release_id))
 
     def _read_family(self, ref: FamilyRef, release_id: str) -> tuple[Family, Release]:
         release = self._read_release(ref, release_id)
@@ -243,7 +284,7 @@ class Catalog:
         """The profile of the variants, and that of their quantised twins under the same tags. Raises IntegrityError."""
 
         def read() -> tuple[ProfileTable, ProfileTable]:
-            family = self._manifest(release)
+            family = self.of_release(release.family, release.id)[0]
             try:
                 table = read_profile(self.profile_bytes(release))
                 check_profile(table, family, where=PROFILE_FILE)
@@ -283,7 +324,7 @@ class Catalog:
         """The signatures measured with the profile; None where the release has none. Raises IntegrityError."""
         if all(entry.path != SIGNATURES_FILE for entry in release.files):
             return None
-        family = self._manifest(release)
+        family = self.of_release(release.family, release.id)[0]
         try:
             table = read_signature_table(self._file(release, SIGNATURES_FILE), where=SIGNATURES_FILE)
             check_signatures(table, family, self.profile(release), where=SIGNATURES_FILE)

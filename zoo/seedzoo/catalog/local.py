@@ -13,7 +13,6 @@ read gigabytes.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -41,6 +40,7 @@ from seedzoo.catalog.store import (
     valid_segment,
 )
 from seedzoo.errors import LocalFailure, RequestError, StoreError, ZooError
+from seedzoo.flock import flock, require_flock
 
 __all__ = ["LocalStore"]
 
@@ -93,9 +93,14 @@ class LocalStore(ClosingStore):
 
     Args:
         root: The directory. Everything in it that is a regular file is an object.
+
+    Raises:
+        RequestError: It is a file.
+        LocalFailure: This system has no locks on files.
     """
 
     def __init__(self, root: Path | str) -> None:
+        require_flock()
         self._root = Path(root).expanduser().absolute()
         self._temp = self._root / RESERVED_SEGMENT / "tmp"
         self._locks = self._root / RESERVED_SEGMENT / "locks"
@@ -109,6 +114,11 @@ class LocalStore(ClosingStore):
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
+
+    @property
+    def root(self) -> Path:
+        """The directory."""
+        return self._root
 
     @property
     def url(self) -> str:
@@ -277,7 +287,7 @@ class LocalStore(ClosingStore):
         stripe = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) % _LOCK_STRIPES
         handle = os.open(self._locks / f"{stripe:02x}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            flock(handle)
             yield
         finally:
             os.close(handle)
@@ -366,7 +376,7 @@ class LocalStore(ClosingStore):
                 if error.reason != "OBJECT_NOT_FOUND":  # deleted while the listing ran
                     raise
 
-    def list_folders(self, prefix: str) -> Iterator[str]:
+    def list_folders(self, prefix: str, *, hollow: bool = False) -> Iterator[str]:
         """See :meth:`ObjectStore.list_folders`."""
         start = check_prefix(prefix)
         folder = self._root / start
@@ -380,7 +390,7 @@ class LocalStore(ClosingStore):
         for name in names:
             if not valid_segment(name) or (not start and name == RESERVED_SEGMENT):
                 continue
-            if any(self._walk(folder / name, f"{start}{name}/")):
+            if hollow or any(self._walk(folder / name, f"{start}{name}/")):
                 yield name
 
     def presign_get(self, key: str, expires_s: int) -> str | None:  # noqa: ARG002  (nothing to sign for)

@@ -153,7 +153,7 @@ class MemoryStore(ClosingStore):
             found = [self._objects[key].info for key in self._below(start)]
         yield from found
 
-    def list_folders(self, prefix: str) -> Iterator[str]:
+    def list_folders(self, prefix: str, *, hollow: bool = False) -> Iterator[str]:  # noqa: ARG002  (none is hollow)
         """See :meth:`ObjectStore.list_folders`."""
         start = check_prefix(prefix)
         with self._lock:

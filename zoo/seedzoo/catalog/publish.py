@@ -7,6 +7,7 @@ garbage, so a commit that would come more than half a day after its start is ref
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,14 +18,17 @@ from ulid import ULID
 from seedzoo.catalog.bundle import Bundle, open_bundle
 from seedzoo.catalog.catalog import Alias, Catalog, alias_key, release_key, release_prefix
 from seedzoo.catalog.codec import encode_json
+from seedzoo.catalog.current import LONGEST_S, tell_change
 from seedzoo.catalog.integrity import stream_verified
 from seedzoo.catalog.names import DEFAULT_ALIAS, FamilyRef, check_name
 from seedzoo.catalog.open import require_conditional_writes
 from seedzoo.catalog.store import ObjectStore
-from seedzoo.errors import Conflict, IntegrityError, NotFound, StoreError
+from seedzoo.errors import Conflict, IntegrityError, NotFound, StoreError, ZooError
 from seedzoo.records import FileEntry, Release
 
 __all__ = ["publish", "publish_bundle", "set_alias"]
+
+_log = logging.getLogger(__name__)
 
 _COMMIT_WITHIN_S = 12 * 3600
 _ALIAS_ATTEMPTS = 10
@@ -124,15 +128,23 @@ def set_alias(store: ObjectStore, family: str, alias: str, release_id: str) -> N
                 store.put(key, record, if_match=etag)
         except Conflict:
             continue
+        _tell(store, name=f"{family}@{alias}")
         return
     raise Conflict(f"alias {alias} of {family} kept changing while it was set", hint="Set it again.")
+
+
+def _tell(store: ObjectStore, *, name: str) -> None:
+    try:
+        tell_change(store)
+    except ZooError as error:  # the alias has moved, so nothing failed: servers find out by themselves
+        _log.warning("servers may take %.0f s to notice %s: %s", LONGEST_S, name, error.message)
 
 
 def _current(store: ObjectStore, ref: FamilyRef) -> Release | None:
     """The release that an alias means; None where there is none, or where what is stored is damaged."""
     try:
-        return Catalog(store).release(ref)
-    except (NotFound, IntegrityError):
+        return Catalog(store).committed(ref)
+    except IntegrityError:
         return None  # publishing again is what repairs it
 
 

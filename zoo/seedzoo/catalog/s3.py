@@ -362,7 +362,7 @@ class S3Store(ClosingStore):
         )
         yield from sorted(found, key=lambda info: info.key)
 
-    def list_folders(self, prefix: str) -> Iterator[str]:
+    def list_folders(self, prefix: str, *, hollow: bool = False) -> Iterator[str]:
         """See :meth:`ObjectStore.list_folders`."""
         start = check_prefix(prefix)
         skip = len(self._prefix) + len(start)
@@ -372,7 +372,7 @@ class S3Store(ClosingStore):
             for found in page.get("CommonPrefixes", ())
         }
         for name in sorted(filter(None, names)):
-            if not self._hollow_folders or self._holds_objects(f"{start}{name}/"):
+            if hollow or not self._hollow_folders or self._holds_objects(f"{start}{name}/"):
                 yield name
 
     def _holds_objects(self, start: str) -> bool:

@@ -76,9 +76,9 @@ class ScopedStore(ClosingStore):
         for info in self._store.list(self._prefix + check_prefix(prefix)):
             yield self._own(info)
 
-    def list_folders(self, prefix: str) -> Iterator[str]:
+    def list_folders(self, prefix: str, *, hollow: bool = False) -> Iterator[str]:
         """As :class:`ObjectStore`."""
-        return self._store.list_folders(self._prefix + check_prefix(prefix))
+        return self._store.list_folders(self._prefix + check_prefix(prefix), hollow=hollow)
 
     def presign_get(self, key: str, expires_s: int) -> str | None:
         """As :class:`ObjectStore`."""

@@ -139,8 +139,14 @@ class ObjectStore(Protocol):
         """The objects in a folder and all folders below it, sorted by key."""
         ...
 
-    def list_folders(self, prefix: str) -> Iterator[str]:
-        """The names (one segment each) of the folders directly in a folder, sorted; none is empty."""
+    def list_folders(self, prefix: str, *, hollow: bool = False) -> Iterator[str]:
+        """The names (one segment each) of the folders directly in a folder, sorted.
+
+        Args:
+            prefix: Folder to look into.
+            hollow: May also give names of folders that are empty by now: some stores list these, and looking into
+                each is what takes time.
+        """
         ...
 
     def presign_get(self, key: str, expires_s: int) -> str | None:

@@ -14,6 +14,7 @@ from seedzoo.errors import MissingExtra, RequestError
 from seedzoo.files import local_failure
 
 if TYPE_CHECKING:
+    from seedzoo.executors import Executor
     from seedzoo.stress import Condition
     from seedzoo.training.stress_bundle import Restress
 
@@ -47,7 +48,15 @@ _SHOWN = 4
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many images of each set, drawn at random.")
 @click.option("--skip-unreadable", is_flag=True, help="Leave out images that cannot be read, and count them.")
 @click.option("--replace", "replace_profile", is_flag=True, help="Drop what the profile has, instead of adding to it.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads; one per usable core by default.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads or cores; one per usable core by default.")
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Evaluate in threads of this machine, or on a Ray cluster.",
+)
+@click.option("--address", help="Ray cluster that runs already; a new one on this machine by default.")
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
@@ -72,6 +81,8 @@ def stress(
     skip_unreadable: bool,
     replace_profile: bool,
     workers: int | None,
+    executor: str,
+    address: str | None,
     work: Path | None,
     listing: bool,
     sheet: Path | None,
@@ -108,8 +119,18 @@ def stress(
         skip_unreadable=skip_unreadable,
         replace_profile=replace_profile,
         threads=workers,
+        executor=_executor(executor, address, workers),
         work=work,
     )
+
+
+def _executor(kind: str, address: str | None, workers: int | None) -> Executor | None:
+    """None for threads of this process."""
+    if kind == "local" and address is None:
+        return None
+    from seedzoo.executors import open_executor  # noqa: PLC0415
+
+    return open_executor(kind, address=address, cpus=None if address else workers)
 
 
 def _missing(error: ModuleNotFoundError) -> MissingExtra:

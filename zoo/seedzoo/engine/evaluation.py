@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,19 +14,22 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.catalog.selectable import model_of
 from seedzoo.engine.examples import Examples
 from seedzoo.engine.predictions import Conversion, PredictionCache, PredictionPart, PredictionStore
+from seedzoo.engine.spread_evaluator import BlockEvaluator, OpenEvaluator
 from seedzoo.errors import Cancelled, DataError, ItemsError
 from seedzoo.inference.decode import DEFAULT_MAX_PIXELS, DecodedImage
 from seedzoo.inference.decoding import CRASHES, MOST_HARMFUL, TOO_SLOW, DecodedBlock, Decoder, ThreadDecoder
 from seedzoo.inference.evaluate import BlockScores, Evaluator, block_length
 from seedzoo.inference.session import Model
+from seedzoo.inference.settings import InferenceSettings
 from seedzoo.records import Family, Variant
 
 __all__ = ["Conversions", "FamilyEvaluator"]
 
 _MOST_FAULTS = 1000
-_BLOCK_FILE_BYTES = 32 << 20
+_BLOCK_FILE_BYTES, _LARGE_BLOCK_FILE_BYTES = 32 << 20, 128 << 20
 _LOOK_S = 0.1
 
 
@@ -53,6 +57,8 @@ class FamilyEvaluator:
         predictions: Keeps predictions between selections; None to evaluate everything anew.
         should_stop: Asked before each block, and while images are decoded.
         decoder: Decodes the images, and is not closed here; threads of its own when omitted.
+        open_evaluator: Evaluates elsewhere than in threads of this process.
+        inference: Hardware and memory for the threads of this process.
     """
 
     def __init__(
@@ -65,6 +71,8 @@ class FamilyEvaluator:
         predictions: PredictionStore | None = None,
         should_stop: Callable[[], bool] = lambda: False,
         decoder: Decoder | None = None,
+        open_evaluator: OpenEvaluator | None = None,
+        inference: InferenceSettings | None = None,
     ) -> None:
         self.family = family
         self.examples = examples
@@ -82,7 +90,9 @@ class FamilyEvaluator:
         # One thread: examples are read by one at a time.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="seedzoo-read")
         self._left = threading.Event()
-        self._evaluator: Evaluator | None = None
+        self._open_evaluator = open_evaluator
+        self._own = self._own_evaluator(inference or InferenceSettings()) if open_evaluator is None else None
+        self._evaluator: BlockEvaluator | None = self._own
         cache = None
         if predictions is not None:
             cache = PredictionCache(len(self._labels), len(family.variants), len(family.task.classes), predictions)
@@ -110,7 +120,7 @@ class FamilyEvaluator:
         keep: NDArray[np.bool_] | None = None,
         length: int | None = None,
         variants: Callable[[], NDArray[np.intp]] | None = None,
-    ) -> Iterator[tuple[NDArray[np.int64], BlockScores]]:
+    ) -> Generator[tuple[NDArray[np.int64], BlockScores]]:
         """Evaluate these examples, block after block; the next block is decoded meanwhile.
 
         Args:
@@ -126,9 +136,7 @@ class FamilyEvaluator:
             ItemsError: Some images cannot be decoded; names all of them by index.
             Cancelled: ``should_stop`` said so.
         """
-        shape = self.family.task.preprocessing
-        length = length or block_length(shape.height * shape.width * shape.channels)
-        blocks = [rows[start:stop] for start, stop in _blocks(self._sizes[rows], length)]
+        blocks = self._cut(rows, length)
         faults: dict[int, str] = {}
         harmful, complete = 0, True
         ahead: _Ahead | None = None
@@ -137,6 +145,8 @@ class FamilyEvaluator:
                 if self._should_stop():
                     raise Cancelled("the selection was cancelled")
                 asked = self._everybody if variants is None else variants()
+                if self._own is not None:
+                    self._own.passes_to_come = len(asked) * sum(map(len, blocks[number:]))
                 fresh = self._fresh(block, asked)
                 if ahead is None or not np.array_equal(ahead.rows, fresh):
                     # Nothing was decoded ahead, or fewer variants are left, of which more is known.
@@ -166,6 +176,23 @@ class FamilyEvaluator:
                 faults=faults,
                 hint="Replace or remove them.",
             )
+
+    def unknown(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of these examples on which not all variants' predictions are known from before, in their order."""
+        return self._fresh(rows, self._everybody)
+
+    @property
+    def provider(self) -> str:
+        """What ran the models, as :attr:`seedzoo.inference.evaluate.Evaluator.provider`; empty where none ran."""
+        return "" if self._evaluator is None else self._evaluator.provider
+
+    def _cut(self, rows: NDArray[np.int64], length: int | None) -> list[NDArray[np.int64]]:
+        shape = self.family.task.preprocessing
+        fit = self._own is None or self._own.sessions_fit
+        longest = length or block_length(shape.height * shape.width * shape.channels, sessions_fit=fit)
+        # A race looks at what it knows after each block: where blocks end must not depend on this machine's memory.
+        most = _BLOCK_FILE_BYTES if fit or length else _LARGE_BLOCK_FILE_BYTES
+        return [rows[start:stop] for start, stop in _blocks(self._sizes[rows], longest, most)]
 
     def _fresh(self, block: NDArray[np.int64], asked: NDArray[np.intp]) -> NDArray[np.int64]:
         """The examples of a block that have to be evaluated for these variants."""
@@ -221,11 +248,28 @@ class FamilyEvaluator:
         keep: NDArray[np.intp] | None,
     ) -> BlockScores:
         if self._evaluator is None:  # where all is known, no model is even loaded
-            members = self.family.variants
-            self._evaluator = Evaluator([_loader(self.family.name, member, self._load_model) for member in members])
+            self._evaluator = self._opened()
         scores = self._evaluator.run(pixels, self._labels[rows], keep_probabilities=keep, variants=asked)
         self.passes += scores.predicted.size
         return scores
+
+    def _opened(self) -> BlockEvaluator:
+        if self._open_evaluator is None:
+            raise ValueError("there is an evaluator of its own")
+        name, members, load = self.family.name, self.family.variants, self._load_model
+        files = [(f"{name}/{member.tag}", functools.partial(load, member)) for member in members]
+        return self._open_evaluator(files, should_stop=self._should_stop)
+
+    def _own_evaluator(self, inference: InferenceSettings) -> Evaluator:
+        family, load = self.family.name, self._load_model
+        files = [(member, model_of(family, member)) for member in self.family.variants]
+        return Evaluator(
+            [_loader(f"{family}/{member.tag}", functools.partial(load, member), inference) for member, _ in files],
+            file_bytes=[file.size for _, file in files],
+            settings=inference,
+            architecture=files[0][1].sha256,  # its variants differ by nothing but seeds
+            should_stop=self._should_stop,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -249,15 +293,15 @@ def _drop(ahead: _Ahead | None) -> None:
         ahead.decoded.cancel()
 
 
-def _loader(family: str, variant: Variant, load_model: Callable[[Variant], bytes]) -> Callable[[], Model]:
-    return lambda: Model(load_model(variant), name=f"{family}/{variant.tag}")
+def _loader(name: str, load: Callable[[], bytes], inference: InferenceSettings) -> Callable[[], Model]:
+    return lambda: Model(load(), name=name, provider=inference.provider)
 
 
-def _blocks(sizes: NDArray[np.int64], length: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of blocks of at most ``length`` examples and about 32 MiB of files."""
+def _blocks(sizes: NDArray[np.int64], length: int, most: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of blocks of at most ``length`` examples and about ``most`` bytes of files."""
     start, held = 0, 0
     for index, size in enumerate(sizes):
-        if index > start and (index - start >= length or held + int(size) > _BLOCK_FILE_BYTES):
+        if index > start and (index - start >= length or held + int(size) > most):
             yield start, index
             start, held = index, 0
         held += int(size)

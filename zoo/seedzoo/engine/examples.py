@@ -65,7 +65,7 @@ def dependent_groups(digests: Sequence[str], named: NDArray[np.int64] | None) ->
     Returns:
         Group of each example ``[n]`` (None where all are independent), and how many examples are copies of others.
     """
-    _, same_file = np.unique(np.asarray(digests), return_inverse=True)
+    _, same_file = np.unique(np.asarray(digests, dtype=np.bytes_), return_inverse=True)
     copies = len(same_file) - int(same_file.max()) - 1
     if named is None:
         return (same_file.astype(np.int64) if copies else None), copies

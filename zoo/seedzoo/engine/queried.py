@@ -18,7 +18,9 @@ from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
 from seedzoo.engine.predictions import PredictionStore
 from seedzoo.engine.report import conversion_warnings, interval, label_doubts, winner_profile
+from seedzoo.engine.spread_evaluator import OpenEvaluator
 from seedzoo.inference.decoding import Decoder
+from seedzoo.inference.settings import InferenceSettings
 from seedzoo.records import (
     Baseline,
     Evaluation,
@@ -49,11 +51,13 @@ class Predictions:
         classes: int32 ``[N, M]`` most probable class.
         warnings: What was noticed on the way.
         seconds: How long it took.
+        provider: What ran the models; empty where none ran.
     """
 
     classes: NDArray[np.int32]
     warnings: tuple[str, ...]
     seconds: float
+    provider: str
 
 
 def predict_all(
@@ -67,6 +71,8 @@ def predict_all(
     on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     decoder: Decoder | None = None,
+    open_evaluator: OpenEvaluator | None = None,
+    inference: InferenceSettings | None = None,
 ) -> Predictions:
     """Evaluate every variant on every example; labels that the examples carry are not used, and a warning says so.
 
@@ -80,6 +86,8 @@ def predict_all(
         on_progress: Called from this thread after each block.
         should_stop: Asked before each block, and while images are decoded.
         decoder: Decodes the images; threads of its own when omitted.
+        open_evaluator: Evaluates elsewhere than in threads of this process.
+        inference: Hardware and memory for the threads of this process.
 
     Raises:
         RequestError: The family is for browsing only.
@@ -99,6 +107,8 @@ def predict_all(
         predictions=predictions,
         should_stop=should_stop,
         decoder=decoder,
+        open_evaluator=open_evaluator,
+        inference=inference,
     ) as evaluator:
         for block, scores in evaluator.blocks(rows):
             found.append(scores.predicted)
@@ -111,6 +121,7 @@ def predict_all(
             *conversion_warnings(family, evaluator.conversions, len(rows)),
         ),
         seconds=time.perf_counter() - started,
+        provider=evaluator.provider,
     )
 
 
@@ -139,6 +150,7 @@ def queried_report(
     warnings: Sequence[str],
     seconds: float,
     selections_served: int,
+    provider: str = "",
 ) -> SelectionReport:
     """What the labels given so far say.
 
@@ -157,6 +169,7 @@ def queried_report(
         warnings: What was noticed while the examples were evaluated.
         seconds: How long the evaluation took.
         selections_served: How many selections this dataset has served, this one included.
+        provider: What ran the models.
     """
     choice = selector.choice(alpha, delta)
     state = selector.state()
@@ -213,6 +226,7 @@ def queried_report(
         n_unlabelled=len(predictions) - len(examples),
         evaluation=Evaluation.EXHAUSTIVE,
         evaluations_exhaustive=int(predictions.size),
+        provider=provider,
     )
 
 

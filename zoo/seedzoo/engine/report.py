@@ -20,6 +20,8 @@ from seedzoo.records import (
     Family,
     Interval,
     LabelDoubt,
+    RaceDecision,
+    RaceSummary,
     Release,
     RequirementResult,
     RequirementState,
@@ -67,8 +69,11 @@ class Circumstances:
         prior_used: Whether the stress profile helped to choose.
         evaluation: What was done in the end.
         n_reserve: Examples that a race never saw.
+        race: How it went; None without one.
+        decision: Whether to race, where that was left open.
         n_groups: Independent groups of dependent examples; None where all are independent.
         copies: Examples whose file is the same as another's.
+        provider: What ran the models.
         warnings: What else to be careful about.
     """
 
@@ -88,8 +93,11 @@ class Circumstances:
     prior_used: bool = False
     evaluation: Evaluation = Evaluation.EXHAUSTIVE
     n_reserve: int = 0
+    race: RaceSummary | None = None
+    decision: RaceDecision | None = None
     n_groups: int | None = None
     copies: int = 0
+    provider: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -186,6 +194,9 @@ def labelled_report(
         evaluation=around.evaluation,
         evaluations_exhaustive=around.evaluations_exhaustive,
         n_reserve=around.n_reserve,
+        race=around.race,
+        decision=around.decision,
+        provider=around.provider,
     )
 
 

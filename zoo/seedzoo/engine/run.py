@@ -13,14 +13,16 @@ from threadpoolctl import threadpool_limits
 
 from seedzoo.engine.checks import check_selection
 from seedzoo.engine.choosing import Help, Surroundings, choose_measured
+from seedzoo.engine.deciding import many_enough, probe
 from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.examples import Examples, dependent_groups
 from seedzoo.engine.measured import Measure, Measured
 from seedzoo.engine.predictions import PredictionStore
 from seedzoo.engine.profile_counts import profile_counts
-from seedzoo.engine.race import FEWEST_TO_RACE, FIRST_BLOCK, race, race_pays, shuffled
+from seedzoo.engine.race import FEWEST_TO_RACE, race, race_order
 from seedzoo.engine.report import Circumstances, labelled_report
 from seedzoo.engine.settings import SelectionSettings, needed_slices
+from seedzoo.engine.spread_evaluator import OpenEvaluator
 from seedzoo.engine.unlabelled import (
     family_prior,
     mix_warning,
@@ -32,7 +34,17 @@ from seedzoo.engine.unlabelled import (
 from seedzoo.errors import RequestError
 from seedzoo.inference.decoding import Decoder
 from seedzoo.inference.evaluate import BlockScores
-from seedzoo.records import Evaluation, Family, ProgressUpdate, Release, SelectionPhase, SelectionReport, Variant
+from seedzoo.inference.settings import InferenceSettings
+from seedzoo.records import (
+    Evaluation,
+    Family,
+    ProgressUpdate,
+    RaceDecision,
+    Release,
+    SelectionPhase,
+    SelectionReport,
+    Variant,
+)
 from seedzoo.selection import estimated_proportions
 from seedzoo.stress.signature_table import SignatureTable
 from seedzoo.stress.table import ProfileTable
@@ -56,9 +68,13 @@ def run_selection(
     settings: SelectionSettings,
     selections_served: int,
     predictions: PredictionStore | None = None,
+    decision: RaceDecision | None = None,
+    on_decision: Callable[[RaceDecision], None] = lambda _: None,
     on_progress: Callable[[ProgressUpdate], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     decoder: Decoder | None = None,
+    open_evaluator: OpenEvaluator | None = None,
+    inference: InferenceSettings | None = None,
 ) -> SelectionReport:
     """Evaluate the variants on the user's examples and choose.
 
@@ -73,15 +89,21 @@ def run_selection(
         settings: Objective, requirements and levels.
         selections_served: How many selections this dataset has served, this one included.
         predictions: Keeps predictions between selections on the same examples and release.
+        decision: Whether to race, where this selection was begun before and found that out then.
+        on_decision: Called when that was found out: it depends on how fast this machine is just now, so whoever goes on
+            with the selection must be told.
         on_progress: Called from this thread after each block.
         should_stop: Asked before each block, and while images are decoded.
         decoder: Decodes the images; threads of its own when omitted.
+        open_evaluator: Evaluates elsewhere than in threads of this process; the report is the same.
+        inference: Hardware and memory for the threads of this process.
 
     Raises:
         RequestError: The settings cannot be used, or the family is for browsing only.
         DataError: There are no examples, labels outside the task, or no label and no signatures.
         ItemsError: Some images cannot be decoded; names all of them by index.
         Cancelled: ``should_stop`` said so.
+        ZooError: CUDA is demanded and not active.
     """
     check_selection(settings, family, examples, lambda: list(profile_counts(family, profile)))
     labels = examples.labels
@@ -97,6 +119,8 @@ def run_selection(
         predictions=predictions,
         should_stop=should_stop,
         decoder=decoder,
+        open_evaluator=open_evaluator,
+        inference=inference,
     ) as evaluator:
         work = _Selection(
             evaluator=evaluator,
@@ -107,6 +131,8 @@ def run_selection(
             selections_served=selections_served,
             started=started,
             on_progress=on_progress,
+            decision=decision,
+            on_decision=on_decision,
         )
         return work.with_labels() if (labels >= 0).any() else work.without_labels()
 
@@ -123,6 +149,8 @@ class _Selection:
     selections_served: int
     started: float
     on_progress: Callable[[ProgressUpdate], None]
+    decision: RaceDecision | None
+    on_decision: Callable[[RaceDecision], None]
 
     def __post_init__(self) -> None:
         self.family = self.evaluator.family
@@ -168,20 +196,16 @@ class _Selection:
         groups, copies = dependent_groups(
             [digests[row] for row in self.labelled.tolist()], None if named is None else named[self.labelled]
         )
-        may_race = self._may_race(measure, dependent=groups is not None)
-        if may_race:
-            order = shuffled(self.labelled, self.settings.seed)
-            first_rows = order[:FIRST_BLOCK]
-            keep = np.full(len(self.labels), measure.needs_probabilities)
-            begun = time.perf_counter()
-            blocks = self._evaluated(first_rows, keep=keep, total=len(order))
-            per_example = (time.perf_counter() - begun) / len(first_rows)
-            first = Measured.of(blocks, self.labels, measure, self.n_classes)
-            if self.settings.evaluation is not Evaluation.AUTO or race_pays(len(order), per_example):
+        if self._may_race(measure, dependent=groups is not None):
+            order = race_order(self.labelled, [digests[row] for row in self.labelled.tolist()], self.settings.seed)
+            first = self._decided(order, measure)
+            if self.decision is None or self.decision.race:
                 return self._raced(order, first, measure)
-            rest = np.setdiff1d(self.labelled, first_rows)
-            blocks = self._evaluated(rest, keep=keep, total=len(order), done=len(first_rows))
-            measured = Measured.joined([first, Measured.of(blocks, self.labels, measure, self.n_classes)]).by_row()
+            rest = self.labelled if first is None else np.setdiff1d(self.labelled, first.rows)
+            keep = np.full(len(self.labels), measure.needs_probabilities)
+            blocks = self._evaluated(rest, keep=keep, total=len(order), done=len(order) - len(rest))
+            parts = [] if first is None else [first]
+            measured = Measured.joined([*parts, Measured.of(blocks, self.labels, measure, self.n_classes)]).by_row()
             return self._chosen(measured, measure, groups, copies, pool=None)
         unused = self._why_unused()
         use = len(self.labelled) < len(self.labels) and not unused
@@ -224,9 +248,24 @@ class _Selection:
             why = "the objective or the requirements need every variant on every example"
         if why and asked is not Evaluation.AUTO:
             raise RequestError(f"a race is not possible: {why}", hint="Evaluate everything.", field="evaluation")
-        return not why and (asked is not Evaluation.AUTO or race_pays(len(self.labelled), float("inf")))
+        return not why and (asked is not Evaluation.AUTO or many_enough(len(self.labelled)))
 
-    def _raced(self, order: NDArray[np.int64], first: Measured, measure: Measure) -> SelectionReport:
+    def _decided(self, order: NDArray[np.int64], measure: Measure) -> Measured | None:
+        """Decide whether to race where that is open; what was evaluated to find out."""
+        if self.settings.evaluation is not Evaluation.AUTO:
+            self.decision = None
+            return None
+        if self.decision is not None:
+            return None
+        keep = np.full(len(self.labels), measure.needs_probabilities)
+        probed = probe(
+            self.evaluator, order, lambda rows, done: self._evaluated(rows, keep=keep, total=len(order), done=done)
+        )
+        self.decision = probed.decision
+        self.on_decision(probed.decision)
+        return Measured.of(probed.blocks, self.labels, measure, self.n_classes) if probed.blocks else None
+
+    def _raced(self, order: NDArray[np.int64], first: Measured | None, measure: Measure) -> SelectionReport:
         raced = race(
             self.evaluator,
             order,
@@ -241,10 +280,11 @@ class _Selection:
         )
         warnings = self._unused_warning("a race needs labels")
         around = self._circumstances(
-            n_images=raced.n_raced + len(raced.reserve.rows),
+            n_images=raced.summary.n_raced + len(raced.reserve.rows),
             n_counted=len(order),
             evaluation=Evaluation.FAST if raced.early else Evaluation.RACE,
             n_reserve=len(raced.reserve.rows),
+            race=raced.summary,
             warnings=(_FAST_WARNING, *warnings) if raced.early else tuple(warnings),
         )
         return labelled_report(
@@ -346,6 +386,8 @@ class _Selection:
             evaluations=self.evaluator.passes,
             evaluations_exhaustive=n_counted * len(self.family.variants),
             selections_served=self.selections_served,
+            decision=self.decision,
+            provider=self.evaluator.provider,
             seconds=time.perf_counter() - self.started,
             **known,
         )

@@ -135,4 +135,5 @@ def unlabelled_report(
         proportions_source=around.proportions_source,
         evaluation=around.evaluation,
         evaluations_exhaustive=around.evaluations_exhaustive,
+        provider=around.provider,
     )

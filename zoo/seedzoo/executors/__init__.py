@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seedzoo.errors import RequestError
 from seedzoo.executors.local import LocalExecutor
-from seedzoo.executors.protocol import Executor, Finished, Job, Setup
+from seedzoo.executors.protocol import Executor, Finished, Job, Setup, Workers
 from seedzoo.executors.snapshots import FolderSnapshots, Snapshots, StoreSnapshots
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Setup",
     "Snapshots",
     "StoreSnapshots",
+    "Workers",
     "open_executor",
 ]
 

@@ -15,8 +15,9 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -30,8 +31,9 @@ from seedzoo.executors.protocol import (
     Job,
     Setup,
     attempt,
-    check_jobs,
+    checked,
     read_outcome,
+    stopped,
     worker_died,
 )
 
@@ -48,6 +50,17 @@ _ENVIRONMENT = {
 _LOST = {"WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "ObjectLostError", "OwnerDiedError"}
 
 _REACH_S = 10.0
+_LOOK_S = 0.5
+_WAITING = 2000
+"""Tasks of a known number that are handed to Ray at a time: it sees what a growing cluster has to do."""
+_LEAST_WAITING, _WAITING_PER_CORE = 64, 4
+"""The same of tasks that are made as they are needed: each may hold memory. Still enough to make a cluster grow."""
+_COUNT_S = 10.0
+
+_connecting = threading.Lock()
+_users: list[object] = []
+"""Who uses the connection; the last one ends it, where an executor of this process made it."""
+_ending = ExitStack()
 
 
 class RayExecutor:
@@ -89,6 +102,40 @@ class RayExecutor:
         with self.connected(ray):
             return int(ray.cluster_resources().get("GPU", 0))
 
+    @property
+    def cores(self) -> int:
+        """See :class:`seedzoo.executors.Executor`; connects to a cluster that runs already to find out."""
+        ray = import_ray()
+        if self._address is None and not ray.is_initialized():
+            return self._cpus or usable_cores()
+        with self.connected(ray):
+            return max(1, int(ray.cluster_resources().get("CPU", 0)))
+
+    @contextmanager
+    def open(
+        self, *, setup: Setup[Any], retries: int = RETRIES, on_notice: Callable[[str], None] = lambda _: None
+    ) -> Iterator[_Tasks]:
+        """See :class:`seedzoo.executors.Executor`.
+
+        Raises:
+            MissingExtra: Ray is not installed.
+            Unavailable: The cluster cannot be reached or was lost.
+        """
+        ray = import_ray()
+        with self.connected(ray):
+            tasks = None
+            try:
+                tasks = _Tasks(ray, setup, own=self._address is None, retries=retries, on_notice=on_notice)
+                yield tasks
+            except ray.exceptions.RayError as error:
+                raise Unavailable(
+                    f"the Ray cluster failed: {_first_line(error)}",
+                    hint="Look at the cluster (ray status), then run the same command again to resume.",
+                ) from error
+            finally:
+                if tasks is not None:
+                    tasks.stop()
+
     @contextmanager
     def run(
         self,
@@ -98,32 +145,28 @@ class RayExecutor:
         retries: int = RETRIES,
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Iterator[Finished[R]]]:
-        """See :class:`seedzoo.executors.Executor`.
-
-        Raises:
-            MissingExtra: Ray is not installed.
-            Unavailable: The cluster cannot be reached or was lost.
-        """
-        check_jobs(jobs)
-        ray = import_ray()
-        with self.connected(ray):
-            tasks = _Tasks(ray, self._placeable(ray, jobs, on_notice), setup, retries=retries, on_notice=on_notice)
-            try:
-                yield tasks.results()
-            except ray.exceptions.RayError as error:
-                raise Unavailable(
-                    f"the Ray cluster failed: {_first_line(error)}",
-                    hint="Look at the cluster (ray status), then run the same command again to resume.",
-                ) from error
-            finally:
-                tasks.stop()
+        """See :class:`seedzoo.executors.Executor`; raises what :meth:`open` does."""
+        with self.open(setup=setup, retries=retries, on_notice=on_notice) as tasks:
+            yield tasks.results(jobs)
 
     @contextmanager
     def connected(self, ray: Any) -> Iterator[None]:
-        """Connected to the cluster; several runs inside it share the connection, and a cluster of one's own."""
-        if ray.is_initialized():
+        """Connected to the cluster; runs inside it, of any thread, share the connection, and a cluster of one's own."""
+        user = object()
+        with _connecting:
+            if not ray.is_initialized():  # the program's own connection would be used, and stay
+                _ending.enter_context(self._connection(ray))
+            _users.append(user)
+        try:
             yield
-            return
+        finally:
+            with _connecting:
+                _users.remove(user)
+                if not _users:
+                    _ending.close()
+
+    @contextmanager
+    def _connection(self, ray: Any) -> Iterator[None]:
         folder = None
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         term = signal.getsignal(signal.SIGTERM)
@@ -160,72 +203,118 @@ class RayExecutor:
             hint="Where the name of the folder for temporary files is long, set TMPDIR to a short one.",
         )
 
-    def _placeable(self, ray: Any, jobs: Sequence[Job[R]], on_notice: Callable[[str], None]) -> list[Job[R]]:
-        """The jobs, each of which some machine has room for; Ray would wait for one without a word."""
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if self._address is None:  # one that wants more cores than there are has the machine to itself
-            most = max(node.get("CPU", 0) for node in nodes)
-            jobs = [replace(job, cpus=min(job.cpus, most)) for job in jobs]
-        for job in jobs:
-            if not any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
-                lack = f"{job.name!r} wants {job.cpus:g} core(s) and {job.gpus:g} GPU(s); no machine has them"
-                if self._address is None:
-                    raise RequestError(lack, hint="Train on the CPU, or name a cluster with GPUs.", field="gpus")
-                on_notice(f"{lack} now: waiting for one that does")
-                break
-        return list(jobs)
-
 
 class _Tasks:
-    """The Ray tasks of one run."""
+    """The Ray tasks of one run; see :class:`seedzoo.executors.Workers`."""
 
     def __init__(
         self,
         ray: Any,
-        jobs: Sequence[Job[Any]],
         setup: Setup[Any],
         *,
+        own: bool,
         retries: int,
         on_notice: Callable[[str], None],
     ) -> None:
         self._ray = ray
-        self._jobs = jobs
+        self._own = own
         self._retries = retries
         self._on_notice = on_notice
         self._started: dict[str, int] = {}
         self._finished = 0
+        self._of: int | None = None
+        self._cores, self._counted = 0, -_COUNT_S
+        self._room: set[tuple[float, float]] = set()
         # Into the object store once; workers of one machine share its arrays without a copy.
         self._setup = ray.put((setup.function, setup.arguments))
         self._remote = ray.remote(_attempt)
         self._pending: dict[Any, Job[Any]] = {}
 
-    def results(self) -> Iterator[Finished[Any]]:
-        for job in self._jobs:
-            self._start(job)
-        while self._pending:
-            ready, _ = self._ray.wait(list(self._pending), num_returns=1)
-            job = self._pending.pop(ready[0])
-            try:
-                packed = self._ray.get(ready[0])
-            except self._ray.exceptions.RayTaskError as error:
-                raise ZooError(
-                    f"a Ray worker cannot run seedzoo: {_last_line(error)}",
-                    hint=f"Install seedzoo {version('seedzoo')} with the same extras on every machine of the cluster.",
-                    reason="WORKER_UNFIT",
-                ) from error
-            except self._ray.exceptions.RayError as error:
-                if type(error).__name__ not in _LOST:
-                    raise
-                self._lost(job, error)
-                continue
-            result = read_outcome(packed, name=job.name)
-            self._finished += 1
-            yield Finished(job.name, result, self._started[job.name])
+    def share(self, value: Any) -> Any:
+        """See :class:`seedzoo.executors.Workers`: into the object store, from which each machine takes one copy."""
+        return self._ray.put(value)
+
+    def results(
+        self, jobs: Iterable[Job[R]], *, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Finished[R]]:
+        """See :class:`seedzoo.executors.Workers`."""
+        coming = checked(jobs)
+        self._started, self._finished, self._of = {}, 0, None
+        if isinstance(jobs, Sequence):
+            self._of = len(jobs)
+            coming = iter([self._placeable(job) for job in jobs])
+        return self._results(coming, should_stop)
+
+    def _results(self, coming: Iterator[Job[Any]], should_stop: Callable[[], bool]) -> Iterator[Finished[Any]]:
+        more = True
+        while more or self._pending:
+            while more and len(self._pending) < self._most_pending():
+                job = next(coming, None)
+                more = job is not None
+                if job is not None:
+                    self._start(self._placeable(job))
+            if not self._pending:
+                return
+            if should_stop():
+                self.stop()
+                raise stopped()
+            # Those that are ready are taken together: Ray looks at all that it is asked about at each call.
+            pending = list(self._pending)
+            ready, _ = self._ray.wait(pending, timeout=_LOOK_S, fetch_local=True)
+            if ready:
+                ready, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=True)
+            for reference in ready:
+                job = self._pending.pop(reference)
+                found = self._outcome(job, reference)
+                if found is not None:
+                    yield found
+
+    def _outcome(self, job: Job[Any], reference: Any) -> Finished[Any] | None:
+        """What came of a job; None where its worker died and it started again."""
+        try:
+            packed = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            raise ZooError(
+                f"a Ray worker cannot run seedzoo: {_last_line(error)}",
+                hint=f"Install seedzoo {version('seedzoo')} with the same extras on every machine of the cluster.",
+                reason="WORKER_UNFIT",
+            ) from error
+        except self._ray.exceptions.RayError as error:
+            if type(error).__name__ not in _LOST:
+                raise
+            self._lost(job, error)
+            return None
+        result = read_outcome(packed, name=job.name)
+        self._finished += 1
+        return Finished(job.name, result, self._started[job.name])
+
+    def _most_pending(self) -> int:
+        if self._of is not None:
+            return _WAITING
+        if time.monotonic() - self._counted > _COUNT_S:  # a cluster that grows wants more
+            self._counted = time.monotonic()
+            self._cores = int(self._ray.cluster_resources().get("CPU", 1))
+        return max(_LEAST_WAITING, _WAITING_PER_CORE * self._cores)
+
+    def _placeable(self, job: Job[Any]) -> Job[Any]:
+        """The job, if some machine has room for it; Ray would wait for one without a word."""
+        if (job.cpus, job.gpus) in self._room:
+            return job
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if self._own:  # one that wants more cores than there are has the machine to itself
+            job = replace(job, cpus=min(job.cpus, max(node.get("CPU", 0) for node in nodes)))
+        if not any(node.get("CPU", 0) >= job.cpus and node.get("GPU", 0) >= job.gpus for node in nodes):
+            lack = f"{job.name!r} wants {job.cpus:g} core(s) and {job.gpus:g} GPU(s); no machine has them"
+            if self._own:
+                raise RequestError(lack, hint="Train on the CPU, or name a cluster with GPUs.", field="gpus")
+            self._on_notice(f"{lack} now: waiting for one that does")
+        self._room.add((job.cpus, job.gpus))
+        return job
 
     def _start(self, job: Job[Any]) -> None:
         options = self._remote.options(name=job.name, num_cpus=job.cpus, num_gpus=job.gpus, max_retries=0)
         # In a list, so that Ray hands over the reference: only a worker's first job needs what is behind it.
-        reference = options.remote([self._setup], pickle.dumps((job.function, job.arguments)))
+        reference = options.remote([self._setup], pickle.dumps((job.function, job.arguments)), *job.shared)
         self._pending[reference] = job
         self._started[job.name] = self._started.get(job.name, 0) + 1
 
@@ -239,7 +328,7 @@ class _Tasks:
         attempts = self._started[job.name]
         if attempts > self._retries:
             raise worker_died(
-                job.name, how=how, attempts=attempts, finished=self._finished, of=len(self._jobs),
+                job.name, how=how, attempts=attempts, finished=self._finished, of=self._of,
                 memory=kind in {"WorkerCrashedError", "OutOfMemoryError"},
             ) from error  # fmt: skip
         self._on_notice(f"the worker of {job.name!r} {how}; it starts again ({attempts} of {self._retries} retries)")
@@ -256,7 +345,7 @@ _state: dict[str, Any] = {}
 """In a worker: the state of the run that it works for."""
 
 
-def _attempt(setup: list[Any], packed: bytes) -> bytes:  # pragma: no cover  (runs in the worker)
+def _attempt(setup: list[Any], packed: bytes, *shared: Any) -> bytes:  # pragma: no cover  (runs in the worker)
     reference = setup[0]
 
     def work() -> object:
@@ -265,7 +354,7 @@ def _attempt(setup: list[Any], packed: bytes) -> bytes:  # pragma: no cover  (ru
             prepare, arguments = importlib.import_module("ray").get(reference)
             _state[reference.hex()] = prepare(*arguments)
         function, arguments = pickle.loads(packed)
-        return function(_state[reference.hex()], *arguments)
+        return function(_state[reference.hex()], *shared, *arguments)
 
     return attempt(work)
 

@@ -6,6 +6,7 @@ and do not tell how it died.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -13,7 +14,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -29,16 +30,19 @@ from seedzoo.executors.protocol import (
     Job,
     Setup,
     attempt,
-    check_jobs,
+    checked,
     read_outcome,
+    stopped,
     worker_died,
 )
+from seedzoo.executors.shared_files import SharedFile, SharedFiles
 
 __all__ = ["LocalExecutor", "visible_gpus"]
 
 R = TypeVar("R")
 
 _GRACE_S = 5.0
+_LOOK_S = 0.2
 _SHARE = 1e-9  # shares of a GPU are fractions such as 1/3, whose sum is 1 only nearly
 
 
@@ -69,6 +73,22 @@ class LocalExecutor:
         """See :class:`seedzoo.executors.Executor`."""
         return len(self._devices)
 
+    @property
+    def cores(self) -> int:
+        """See :class:`seedzoo.executors.Executor`."""
+        return self._cpus
+
+    @contextmanager
+    def open(
+        self, *, setup: Setup[Any], retries: int = RETRIES, on_notice: Callable[[str], None] = lambda _: None
+    ) -> Iterator[_Pool]:
+        """See :class:`seedzoo.executors.Executor`."""
+        pool = _Pool(setup, cpus=self._cpus, devices=self._devices, retries=retries, on_notice=on_notice)
+        try:
+            yield pool
+        finally:
+            pool.stop()
+
     @contextmanager
     def run(
         self,
@@ -79,19 +99,9 @@ class LocalExecutor:
         on_notice: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Iterator[Finished[R]]]:
         """See :class:`seedzoo.executors.Executor`."""
-        check_jobs(jobs)
-        for job in jobs:
-            if job.gpus > len(self._devices):
-                raise RequestError(
-                    f"{job.name!r} wants {job.gpus:g} GPU(s), but this machine offers {len(self._devices)}",
-                    hint="Train on the CPU, or where there are enough GPUs.",
-                    field="gpus",
-                )
-        pool = _Pool(jobs, setup, cpus=self._cpus, devices=self._devices, retries=retries, on_notice=on_notice)
-        try:
-            yield pool.results()
-        finally:
-            pool.stop()
+        with self.open(setup=setup, retries=retries, on_notice=on_notice) as pool:
+            pool.last_batch = True
+            yield pool.results(jobs)
 
 
 @dataclass(eq=False)
@@ -107,31 +117,67 @@ class _Worker:
 class _Pool:
     """The workers of one run and what each is doing."""
 
-    jobs: Sequence[Job[Any]]
     setup: Setup[Any]
     cpus: int
     devices: tuple[str, ...]
     retries: int
     on_notice: Callable[[str], None]
-    waiting: deque[Job[Any]] = field(init=False)
+    last_batch: bool = False
+    """Whether workers may end for which no job is left."""
+    coming: Iterator[Job[Any]] = field(default_factory=lambda: iter(()))
+    waiting: deque[Job[Any]] = field(default_factory=deque)
     started: dict[str, int] = field(default_factory=dict)
     finished: int = 0
+    of: int | None = None
+    shared: SharedFiles = field(default_factory=SharedFiles)
     busy: list[_Worker] = field(default_factory=list)
     idle: list[_Worker] = field(default_factory=list)
     retired: list[_Worker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.waiting = deque(self.jobs)
         self.packed_setup = pickle.dumps((self.setup.function, self.setup.arguments))
 
-    def results(self) -> Iterator[Finished[Any]]:
-        while self.waiting or self.busy:
+    def share(self, value: Any) -> SharedFile:
+        """See :class:`seedzoo.executors.Workers`."""
+        return self.shared.put(value)
+
+    def results(
+        self, jobs: Iterable[Job[R]], *, should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Finished[R]]:
+        """See :class:`seedzoo.executors.Workers`."""
+        self.coming, self.waiting = checked(jobs), deque()
+        self.started, self.finished, self.of = {}, 0, None
+        if isinstance(jobs, Sequence):
+            self.of = len(jobs)
+            self._check_gpus(jobs)
+        return self._results(should_stop)
+
+    def _check_gpus(self, jobs: Iterable[Job[Any]]) -> None:
+        for job in jobs:
+            if job.gpus > len(self.devices):
+                raise RequestError(
+                    f"{job.name!r} wants {job.gpus:g} GPU(s), but this machine offers {len(self.devices)}",
+                    hint="Train on the CPU, or where there are enough GPUs.",
+                    field="gpus",
+                )
+
+    def _more(self) -> bool:
+        """Whether a job waits; the next one is asked for when there is room for it."""
+        if not self.waiting:
+            self.waiting.extend(itertools.islice(self.coming, 1))
+            self._check_gpus(self.waiting)
+        return bool(self.waiting)
+
+    def _results(self, should_stop: Callable[[], bool]) -> Iterator[Finished[Any]]:
+        while self._more() or self.busy:
+            if should_stop():
+                raise stopped()
             self._start_what_fits()
             sources: dict[Any, _Worker] = {}
             for worker in self.busy:
                 # The pipe alone would not do: children of a killed worker may hold it open.
                 sources[worker.connection] = sources[worker.process.sentinel] = worker
-            ready = wait(list(sources))
+            ready = wait(list(sources), timeout=_LOOK_S)
             for worker in dict.fromkeys(sources[source] for source in ready):
                 packed = _received(worker)
                 self.busy.remove(worker)
@@ -147,7 +193,7 @@ class _Pool:
                 yield Finished(job.name, result, self.started[job.name])
 
     def _start_what_fits(self) -> None:
-        while self.waiting:
+        while self._more():
             job = self.waiting[0]
             cores = min(job.cpus, self.cpus)  # a job that wants more than there are has the machine to itself
             devices = self._free_devices(job.gpus)
@@ -162,8 +208,8 @@ class _Pool:
             self.started[job.name] = self.started.get(job.name, 0) + 1
             # One that died while it was idle or starting cannot be told; its sentinel says so in a moment.
             with suppress(BrokenPipeError, ConnectionResetError):
-                worker.connection.send_bytes(pickle.dumps((job.function, job.arguments)))
-        while self.idle:
+                worker.connection.send_bytes(pickle.dumps((job.function, job.shared, job.arguments)))
+        while self.idle and self.last_batch:
             self._retire(self.idle.pop())  # nothing is left for them, and each holds the data in memory
 
     def _free_devices(self, gpus: float) -> tuple[str, ...] | None:
@@ -206,7 +252,7 @@ class _Pool:
         attempts = self.started[job.name]
         if attempts > self.retries:
             raise worker_died(
-                job.name, how=how, attempts=attempts, finished=self.finished, of=len(self.jobs),
+                job.name, how=how, attempts=attempts, finished=self.finished, of=self.of,
                 memory=code == -signal.SIGKILL,
             )  # fmt: skip
         self.on_notice(f"the worker of {job.name!r} {how}; it starts again ({attempts} of {self.retries} retries)")
@@ -229,6 +275,7 @@ class _Pool:
                 worker.process.join()
             worker.process.close()
         self.busy, self.retired = [], []
+        self.shared.close()
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -270,8 +317,8 @@ def _work(
         if not state:
             prepare, arguments = pickle.loads(packed_setup)
             state.append(prepare(*arguments))
-        function, arguments = pickle.loads(packed)
-        return function(state[0], *arguments)
+        function, shared, arguments = pickle.loads(packed)
+        return function(state[0], *(one.value() for one in shared), *arguments)
 
     while True:
         try:

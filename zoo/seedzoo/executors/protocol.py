@@ -8,20 +8,36 @@ All executors behave alike; ``tests/unit/executors/test_executor_contract.py`` h
 - A worker that dies (killed, out of memory, its machine lost) costs nothing but its job's time: the job starts again
   on another worker, at most ``retries`` times; then one ZooError names the job (``WORKER_DIED``).
 - Leaving the ``with`` block, by its end, an exception or Ctrl-C, stops everything.
+
+Where the next jobs depend on the results of the last ones, :meth:`Executor.open` keeps the prepared workers between
+batches of jobs; :meth:`Executor.run` is one batch.
 """
 
 from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from seedzoo.errors import RequestError, ZooError
+from seedzoo.errors import Cancelled, RequestError, ZooError
 
-__all__ = ["RETRIES", "Executor", "Finished", "Job", "Setup", "attempt", "check_jobs", "read_outcome", "worker_died"]
+__all__ = [
+    "RETRIES",
+    "Executor",
+    "Finished",
+    "Job",
+    "Setup",
+    "Workers",
+    "attempt",
+    "check_jobs",
+    "checked",
+    "read_outcome",
+    "stopped",
+    "worker_died",
+]
 
 RETRIES = 3
 """How often a job starts again whose worker died."""
@@ -43,7 +59,7 @@ class Setup(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[R]):
-    """One independent piece of work: ``function(state, *arguments)`` gives its result; all of it picklable.
+    """One independent piece of work: ``function(state, *shared, *arguments)`` gives its result; all of it picklable.
 
     A job may run more than once, so it must not matter if a first attempt broke off in the middle.
     """
@@ -56,6 +72,8 @@ class Job(Generic[R]):
     """Cores it is given; OMP_NUM_THREADS follows."""
     gpus: float = 0
     """GPUs it is given: a whole number, or less than 1 to share one. It sees only these (CUDA_VISIBLE_DEVICES)."""
+    shared: tuple[Any, ...] = ()
+    """What :meth:`Workers.share` gave: the function gets the values, whose arrays it must not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +90,48 @@ def _ignore(_: str) -> None:
     pass
 
 
+def _never() -> bool:
+    return False
+
+
+class Workers(Protocol):
+    """Prepared workers that take one batch of jobs after another. Not for several threads at once."""
+
+    def share(self, value: Any) -> Any:
+        """Make a value known to workers once, for any number of jobs that name it in ``Job.shared``.
+
+        Arrays in it reach each machine of a cluster once and are not copied for its workers. It is forgotten when what
+        is returned here is.
+        """
+        ...
+
+    def results(self, jobs: Iterable[Job[R]], *, should_stop: Callable[[], bool] = _never) -> Iterator[Finished[R]]:
+        """Run a batch; the iterator gives the results as they finish.
+
+        Args:
+            jobs: What to run, started in this order. Of what is no sequence, only a few more are taken than there
+                are cores, so that jobs and what they share can be made as they are needed.
+            should_stop: Asked again and again, also while nothing finishes.
+
+        Raises:
+            RequestError: Two jobs have one name, or one wants more GPUs than there are.
+            Cancelled: ``should_stop`` said so. After this, and any other error, the workers take no more jobs.
+            ZooError: A worker died once too often (``WORKER_DIED``), or the job itself raised this.
+        """
+        ...
+
+
 class Executor(Protocol):
     """Runs jobs on workers: processes of this machine, or of a cluster."""
 
     @property
     def gpus(self) -> int:
         """GPUs that jobs may ask for, at present."""
+        ...
+
+    @property
+    def cores(self) -> int:
+        """Cores for jobs, at present; a cluster that grows may have more later."""
         ...
 
     @property
@@ -88,6 +142,12 @@ class Executor(Protocol):
     @property
     def shares_files(self) -> bool:
         """Whether all workers surely see this machine's files."""
+        ...
+
+    def open(
+        self, *, setup: Setup[Any], retries: int = RETRIES, on_notice: Callable[[str], None] = _ignore
+    ) -> AbstractContextManager[Workers]:
+        """Workers for batches of jobs, until the end of the ``with`` block; the arguments are those of :meth:`run`."""
         ...
 
     def run(
@@ -113,6 +173,11 @@ class Executor(Protocol):
         ...
 
 
+def stopped() -> Cancelled:
+    """The error for work that ends because somebody asked for that."""
+    return Cancelled("stopped on request; finished work is kept")
+
+
 def check_jobs(jobs: Sequence[Job[Any]]) -> None:
     """Refuse jobs that share a name or want a negative or meaningless number of cores or GPUs."""
     names = [job.name for job in jobs]
@@ -126,6 +191,22 @@ def check_jobs(jobs: Sequence[Job[Any]]) -> None:
                 hint="GPUs are a whole number, or less than 1 to share one.",
                 field="gpus",
             )
+
+
+def checked(jobs: Iterable[Job[R]]) -> Iterator[Job[R]]:
+    """The jobs one by one, checked: a sequence at once as a whole, others as they come. Raises RequestError."""
+    if isinstance(jobs, Sequence):
+        check_jobs(jobs)
+        return iter(jobs)
+    return _checked(jobs)
+
+
+def _checked(jobs: Iterable[Job[R]]) -> Iterator[Job[R]]:
+    seen: set[str] = set()
+    for job in jobs:
+        check_jobs([job, job] if job.name in seen else [job])
+        seen.add(job.name)
+        yield job
 
 
 def attempt(function: Callable[[], object]) -> bytes:
@@ -163,7 +244,7 @@ def read_outcome(packed: bytes, *, name: str) -> Any:
     raise value
 
 
-def worker_died(name: str, *, how: str, attempts: int, finished: int, of: int, memory: bool) -> ZooError:
+def worker_died(name: str, *, how: str, attempts: int, finished: int, of: int | None, memory: bool) -> ZooError:
     """The error for a job whose worker died once too often.
 
     Args:
@@ -171,7 +252,7 @@ def worker_died(name: str, *, how: str, attempts: int, finished: int, of: int, m
         how: What is known of the death, for example "was killed by SIGKILL".
         attempts: How often the job was started.
         finished: Jobs that are finished.
-        of: All jobs of the run.
+        of: All jobs of the batch; None where nobody counted them.
         memory: Whether lack of memory is a likely cause.
     """
     hint = "Run the same command again to resume; finished work is kept."
@@ -179,7 +260,7 @@ def worker_died(name: str, *, how: str, attempts: int, finished: int, of: int, m
         hint += " If memory ran out (dmesg tells), use fewer --workers or a smaller batch."
     return ZooError(
         f"the worker of {name!r} {how} ({attempts} attempt{'s' if attempts > 1 else ''}); "
-        f"{finished} of {of} are finished",
+        f"{finished} {'' if of is None else f'of {of} '}are finished",
         hint=hint,
         reason="WORKER_DIED",
     )

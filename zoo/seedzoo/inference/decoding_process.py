@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -26,7 +27,7 @@ from seedzoo.inference.decoding import CRASHES, MOST_HARMFUL, TOO_SLOW, empty_pi
 from seedzoo.inference.decoding_worker import ANSWER, CHANGES, DECODED, FAILED, LENGTH, READY, REFUSED, Request
 from seedzoo.records import Preprocessing
 
-__all__ = ["Death", "DecodingProcess", "Job"]
+__all__ = ["Death", "DeathCause", "DecodingProcess", "Job"]
 
 T = TypeVar("T")
 
@@ -41,6 +42,15 @@ main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4]), int(sy
 """
 
 
+class DeathCause(StrEnum):
+    """Why a process ended before its time."""
+
+    CRASHED = "crashed"
+    TIME = "time"
+    MEMORY = "memory"
+    """Killed from outside, which the system does where memory is short."""
+
+
 @dataclass(frozen=True, slots=True)
 class Death:
     """How a process ended.
@@ -49,11 +59,13 @@ class Death:
         message: Of the image that it was at, as its user is told.
         reason: Code.
         certain: Whether no second attempt is needed to blame the image.
+        cause: For statistics.
     """
 
     message: str
     reason: str
     certain: bool
+    cause: DeathCause
 
 
 @dataclass
@@ -230,9 +242,15 @@ class DecodingProcess:
         how = "" if lost.slow else self._how(lost)
         if lost.slow or self._process.returncode == -signal.SIGXCPU:
             message = f"decoding it takes more than {self._image_s:g} seconds"
-            return Death(message, TOO_SLOW, certain=True)
-        memory = ", probably for lack of memory" if self._process.returncode == -signal.SIGKILL else ""
-        return Death(f"decoding it crashes the decoder ({how}{memory})", CRASHES, certain=False)
+            return Death(message, TOO_SLOW, certain=True, cause=DeathCause.TIME)
+        killed = self._process.returncode == -signal.SIGKILL
+        memory = ", probably for lack of memory" if killed else ""
+        return Death(
+            f"decoding it crashes the decoder ({how}{memory})",
+            CRASHES,
+            certain=False,
+            cause=DeathCause.MEMORY if killed else DeathCause.CRASHED,
+        )
 
 
 class _Patience:

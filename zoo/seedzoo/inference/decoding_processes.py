@@ -11,15 +11,16 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from importlib.util import find_spec
 
 from seedzoo.cpu import usable_cores
 from seedzoo.errors import Cancelled
 from seedzoo.inference.decode import DEFAULT_MAX_PIXELS
 from seedzoo.inference.decoding import DecodedBlock
-from seedzoo.inference.decoding_process import DecodingProcess, Job
+from seedzoo.inference.decoding_process import Death, DecodingProcess, Job
 from seedzoo.records import Preprocessing
 
-__all__ = ["DEFAULT_IMAGE_S", "ProcessDecoder", "memory_for"]
+__all__ = ["DEFAULT_IMAGE_S", "ProcessDecoder", "memory_for", "works_here"]
 
 DEFAULT_IMAGE_S = 20.0
 """Seconds of CPU; the slowest format by far is JPEG 2000, in proportion to the size of the file."""
@@ -39,6 +40,11 @@ def memory_for(max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
     return _BASE_BYTES + _PIXEL_BYTES * max_pixels
 
 
+def works_here() -> bool:
+    """Whether this system can limit what processes use, as POSIX systems can; without that they protect nothing."""
+    return find_spec("resource") is not None
+
+
 class ProcessDecoder:
     """Worker processes, started when they are first needed and shared by all who decode.
 
@@ -53,6 +59,7 @@ class ProcessDecoder:
         memory_bytes: Memory that a process may use beside what it starts with; see :func:`memory_for`.
         batches: After how many batches of at most 32 images a process is replaced.
         function: What decodes, as ``module:name``; tests put something there that crashes.
+        on_death: Told of each process that died or had to be killed over an image; from any thread.
     """
 
     def __init__(
@@ -63,12 +70,14 @@ class ProcessDecoder:
         memory_bytes: int | None = None,
         batches: int = _BATCHES_PER_PROCESS,
         function: str | None = None,
+        on_death: Callable[[Death], None] = lambda _: None,
     ) -> None:
         self._count = processes or usable_cores()
         self._image_s = image_s
         self._memory_bytes = memory_bytes or memory_for()
         self._function = function or _FUNCTION
         self._batches = batches
+        self._on_death = on_death
         self._threads = ThreadPoolExecutor(self._count, thread_name_prefix="seedzoo-decode")
         self._idle: queue.LifoQueue[DecodingProcess | None] = queue.LifoQueue()
         for _ in range(self._count):
@@ -136,6 +145,8 @@ class ProcessDecoder:
                     self._bury(process)
                 self._idle.put(kept)
             left = left[finished:]
+            if death is not None and not self._closed:
+                self._on_death(death)
             if death is None:
                 alone = False
             elif alone or death.certain:

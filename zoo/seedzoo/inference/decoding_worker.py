@@ -18,7 +18,6 @@ import json
 import math
 import os
 import pickle
-import resource
 import signal
 import socket
 import struct
@@ -47,6 +46,7 @@ CHANGES = ("", "grey to colour", "colour to grey")
 READY, DECODED, REFUSED, FAILED = b"r", b"d", b"e", b"f"
 """Kinds of answers: it has started; an image; a DataError; a mistake of ours, or of the start."""
 _WATCH_S = 1.0
+# The module resource is imported where it is used: the server imports this module on systems that have none as well.
 _LIKELY_VICTIM = "1000"
 
 
@@ -133,6 +133,8 @@ def _load_everything() -> None:
 
 
 def _limit(limits: Limits) -> None:
+    import resource  # noqa: PLC0415  (see above)
+
     used, statm = 0, Path("/proc/self/statm")
     if statm.exists():
         used = int(statm.read_text().split()[0]) * resource.getpagesize()
@@ -152,6 +154,8 @@ def _limit(limits: Limits) -> None:
 
 
 def _serve(connection: socket.socket, decode: Callable[..., DecodedImage], image_s: float) -> None:
+    import resource  # noqa: PLC0415  (see above)
+
     request: Request = pickle.loads(_received(connection, LENGTH.unpack(_received(connection, LENGTH.size))[0]))
     contents = [_received(connection, size) for size in request.sizes]
     for content in contents:

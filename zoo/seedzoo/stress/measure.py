@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedzoo.errors import DataError, RequestError
+from seedzoo.executors import Executor
 from seedzoo.inference.sources import ImageSource, Skipped
 from seedzoo.stress.blocks import Block, blocks
 from seedzoo.stress.condition import Condition
@@ -24,7 +25,9 @@ from seedzoo.stress.evaluation_set import EvaluationSet
 from seedzoo.stress.kept import Kept
 from seedzoo.stress.metrics import class_probabilities, row_of
 from seedzoo.stress.run import DecodedBlock, Run, VariantModel
+from seedzoo.stress.set_checks import check_set, check_slices
 from seedzoo.stress.signature_table import SIGNATURE_METHOD, SignatureTable, signature_examples
+from seedzoo.stress.spread import spread
 from seedzoo.stress.table import Measurable, ProfileRow
 from seedzoo.stress.target import Slice, Target, target_folder
 
@@ -33,8 +36,6 @@ __all__ = ["Measurement", "StressProgress", "VariantModel", "correctness", "meas
 _METHOD = "2"
 """Raised when the same images and models would give other numbers: what was kept before is measured again."""
 _ID = "id"
-_MOST_VALUES = 1000
-"""Slices of one column: each is a condition with a row for every variant."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,9 @@ def measure(
     slices: Collection[str] = (),
     skip_unreadable: bool = False,
     threads: int | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[StressProgress], None] = lambda _: None,
+    on_notice: Callable[[str], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Measurement:
     """Evaluate M variants; see :mod:`seedzoo.stress.metrics` for what is counted.
@@ -100,8 +103,10 @@ def measure(
         slices: Columns of the sets whose values become conditions ``slice/<column>=<value>`` (below the set's name
             where the set is not ``id``), on the images as they are. Images without a value are in no slice.
         skip_unreadable: Leave out images that cannot be read, and say which.
-        threads: Worker threads; the usable cores when omitted.
+        threads: Worker threads of this process; the usable cores when omitted.
+        executor: Evaluates in place of threads; what it finds is the same, bit for bit, and is kept here as well.
         on_progress: Called as blocks are finished.
+        on_notice: Told what a person should know though the measurement goes on (a worker died).
         should_stop: Asked again and again.
 
     Raises:
@@ -111,8 +116,8 @@ def measure(
         Cancelled: ``should_stop`` said so; finished blocks are kept.
     """
     for one in sets:
-        _check_set(one, classes)
-    _check_slices(sets, slices)
+        check_set(one, classes)
+    check_slices(sets, slices)
     models = "/".join(variant.sha256 for variant in variants)
     targets = [
         target
@@ -125,8 +130,19 @@ def measure(
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise RequestError(f"two conditions are named {twice[0]!r}", hint="Name the sets and conditions differently.")
     if any(target.result is None for target in targets):
-        with Run(variants, threads=threads, should_stop=should_stop) as run:
-            _evaluate(run, targets, on_progress)
+        if executor is None:
+            with Run(variants, threads=threads, should_stop=should_stop) as run:
+                _follow(run.work(_units(run, targets)), targets, on_progress)
+        else:
+            moved = spread(
+                variants,
+                [target for target in targets if target.result is None],
+                executor,
+                example_bytes=lambda one: _example_bytes(one.images),
+                should_stop=should_stop,
+                on_notice=on_notice,
+            )
+            _follow(moved, targets, on_progress)
     return _collected(variants, targets)
 
 
@@ -220,15 +236,17 @@ def _targets(
         )
 
 
-def _evaluate(run: Run, targets: Sequence[Target], on_progress: Callable[[StressProgress], None]) -> None:
-    """Finish all targets: block by block, each under all conditions that it still lacks."""
+def _follow(
+    moved: Iterator[tuple[str, int]], targets: Sequence[Target], on_progress: Callable[[StressProgress], None]
+) -> None:
+    """Tell how the work goes, of which each step names a condition and the images evaluated under it."""
     sizes = {target.name: len(target.images.images.labels) for target in targets}
     done = {
         target.name: sizes[target.name] - sum(len(block.rows) for block in target.blocks if target.is_open(block))
         for target in targets
     }
     started, fresh = time.perf_counter(), 0
-    for name, images in run.work(_units(run, targets)):
+    for name, images in moved:
         fresh += images
         done[name] += images
         on_progress(
@@ -244,6 +262,7 @@ def _evaluate(run: Run, targets: Sequence[Target], on_progress: Callable[[Stress
 
 
 def _units(run: Run, targets: Sequence[Target]) -> Iterator[Callable[[], tuple[str, int]]]:
+    """Block by block, each under all conditions that it still lacks."""
     complete = [target for target in targets if target.complete]
     by_set: dict[int, list[Target]] = {}
     for target in targets:
@@ -352,45 +371,6 @@ def _slices(one: EvaluationSet, columns: Collection[str]) -> list[Slice]:
         of_image = np.array([numbers.get(value, -1) for value in values])
         found += [Slice(name=f"{prefix}slice/{column}={value}", rows=of_image == k) for value, k in numbers.items()]
     return found
-
-
-def _check_set(one: EvaluationSet, classes: int) -> None:
-    labels = one.images.labels
-    count = len(labels)
-    faults = {
-        "it has no images": count == 0,
-        f"a label is not among the {classes} classes": count > 0 and not 0 <= labels.min() <= labels.max() < classes,
-        f"accepted is not [{count}, {classes}]": one.accepted is not None and one.accepted.shape != (count, classes),
-        f"anchors is not [{count}]": one.anchors is not None and one.anchors.shape != (count,),
-        "a column has another number of values than there are images": any(
-            len(values) != count for values in one.slices.values()
-        ),
-        "a label is not among the candidates": one.candidates is not None and not np.isin(labels, one.candidates).all(),
-        "the candidates are not ascending": one.candidates is not None and bool((np.diff(one.candidates) <= 0).any()),
-    }
-    for text, found in faults.items():
-        if found:
-            raise DataError(f"the set {one.name} cannot be used: {text}", reason="SET_INVALID")
-
-
-def _check_slices(sets: Sequence[EvaluationSet], slices: Collection[str]) -> None:
-    known = sorted({column for one in sets for column in one.slices})
-    for column in slices:
-        if column not in known:
-            raise RequestError(
-                f"no set has a column {column!r} to slice by",
-                hint=f"There are: {', '.join(known)}." if known else "Slices need a manifest with more columns.",
-                field="slices",
-            )
-        for one in sets:
-            count = len(set(one.slices.get(column, ())))
-            if count > _MOST_VALUES:
-                raise RequestError(
-                    f"the column {column!r} of {one.name} has {count:,} values, and slices are made of at most"
-                    f" {_MOST_VALUES:,}",
-                    hint="Slice by a column that groups images, such as the camera.",
-                    field="slices",
-                )
 
 
 def _truth_digest(one: EvaluationSet, classes: int) -> str:

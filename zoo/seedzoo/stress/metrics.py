@@ -6,8 +6,9 @@ changes a mean by less than 1e-9; integers add up to the same in any order and a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,19 @@ from numpy.typing import NDArray
 from seedzoo.inference.evaluate import softmax
 from seedzoo.stress.table import Measurable, ProfileRow, profile_row
 
-__all__ = ["BINS", "Scores", "Sums", "Truth", "add", "class_probabilities", "row_of", "score", "stack", "sums"]
+__all__ = [
+    "BINS",
+    "Scores",
+    "Sums",
+    "Truth",
+    "add",
+    "beside",
+    "class_probabilities",
+    "row_of",
+    "score",
+    "stack",
+    "sums",
+]
 
 BINS = 15
 """Equal-width bins of the top probability, each with its upper end, for the expected calibration error."""
@@ -137,15 +150,23 @@ def _fixed(values: NDArray[np.floating]) -> NDArray[np.int64]:
 
 def stack(scores: Iterable[Scores]) -> Scores:
     """Scores of M variants ``[M, b]`` from those of each."""
-    members = list(scores)
-    top5 = [member.top5 for member in members if member.top5 is not None]
-    brier = [member.brier for member in members if member.brier is not None]
+    return _together(list(scores), np.stack)
+
+
+def beside(groups: Iterable[Scores]) -> Scores:
+    """Scores of all variants ``[M, b]`` from those of groups of them ``[g, b]``."""
+    return _together(list(groups), np.concatenate)
+
+
+def _together(parts: Sequence[Scores], join: Callable[[Sequence[NDArray[Any]]], NDArray[Any]]) -> Scores:
+    top5 = [part.top5 for part in parts if part.top5 is not None]
+    brier = [part.brier for part in parts if part.brier is not None]
     return Scores(
-        right=np.stack([member.right for member in members]),
-        top5=np.stack(top5) if top5 else None,
-        loss=np.stack([member.loss for member in members]),
-        brier=np.stack(brier) if brier else None,
-        confidence=np.stack([member.confidence for member in members]),
+        right=join([part.right for part in parts]),
+        top5=join(top5) if top5 else None,
+        loss=join([part.loss for part in parts]),
+        brier=join(brier) if brier else None,
+        confidence=join([part.confidence for part in parts]),
     )
 
 

@@ -42,14 +42,18 @@ class VariantModel:
     Attributes:
         tag: Its name in the rows.
         sha256: Of its model file.
-        load: Opens the model; called once, in a worker thread.
+        read: Reads its model file; called once, in a worker thread or before the file goes to other machines.
         twin: Whether it is the quantised twin of another one, and no member of the family.
     """
 
     tag: str
     sha256: str
-    load: Callable[[], Model]
+    read: Callable[[], bytes]
     twin: bool = False
+
+    def load(self) -> Model:
+        """The model, opened. Raises DataError where it is not usable."""
+        return Model(self.read(), name=self.tag)
 
 
 @dataclass(frozen=True, eq=False)

@@ -252,12 +252,13 @@ def profile_bytes(
     for column in PROFILE_SCHEMA:
         if not column.nullable and table[column.name].null_count:
             raise DataError(f"a value does not fit its column of the profile: {column.name} is missing")
-    _check_rows(_rows(table))
+    # The table's own columns, where numbers have the types that a reader will see.
+    written = _columns(table)
+    _check_rows(_rows(written))
     labels = {"suite": suite, "dataset": dataset, "version": version}
     if sum_squares:
         labels[_SQUARES] = json.dumps(dict(sum_squares), separators=(",", ":"))
-    # The digest is taken from the table, where numbers have the types that a reader will see.
-    texts = {**labels, _DIGEST: _digest(_rows(table), labels, _FIELDS)}
+    texts = {**labels, _DIGEST: _digest(written, labels, _FIELDS)}
     metadata = {_PREFIX + name: text for name, text in texts.items()}
     sink = io.BytesIO()
     # Page checksums let a reader refuse damaged data before it is decoded.
@@ -301,7 +302,7 @@ def read_profile(source: bytes | str | os.PathLike[str]) -> ProfileTable:
             written = _check_schema(file.schema_arrow)
             table = file.read()
         found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        rows = _rows(table)
+        columns = _columns(table)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise IntegrityError(
             f"the profile is damaged or not a Parquet file: {error}", hint="Fetch or measure it again."
@@ -312,8 +313,9 @@ def read_profile(source: bytes | str | os.PathLike[str]) -> ProfileTable:
     labels = {name: found[_PREFIX + name] for name in _LABELS}
     squares = found.get(_PREFIX + _SQUARES)
     signed = labels if squares is None else {**labels, _SQUARES: squares}
-    if _digest(rows, signed, written) != found[_PREFIX + _DIGEST]:
+    if _digest(columns, signed, written) != found[_PREFIX + _DIGEST]:
         raise IntegrityError("the profile's contents differ from what was written", hint="Fetch or measure it again.")
+    rows = _rows(columns)
     _check_rows(rows)
     return ProfileTable(rows=rows, **labels, sum_squares=_parsed_squares(squares))
 
@@ -328,13 +330,23 @@ def _parsed_squares(text: str | None) -> dict[str, int]:
         raise DataError(f"the profile's sums of squares are no table of whole numbers: {error}") from error
 
 
-def _rows(table: Any) -> tuple[ProfileRow, ...]:
-    lists = [name for name in ("class_n", "class_correct") if name in table.column_names]
-    rows = table.to_pylist()
-    for row in rows:
-        for name in lists:
-            row[name] = None if row[name] is None else tuple(row[name])
-    return tuple(ProfileRow(**row) for row in rows)
+def _columns(table: Any) -> dict[str, list[Any]]:
+    """Each column's values as Python objects; lists as tuples."""
+    columns = {str(name): table[name].to_pylist() for name in table.column_names}
+    for name in ("class_n", "class_correct"):
+        if name in columns:
+            columns[name] = [None if value is None else tuple(value) for value in columns[name]]
+    return columns
+
+
+def _rows(columns: Mapping[str, list[Any]]) -> tuple[ProfileRow, ...]:
+    # A frozen dataclass sets its fields one by one, for which a large profile would wait longer than for its reading.
+    rows = []
+    for values in zip(*columns.values(), strict=True):
+        row = object.__new__(ProfileRow)
+        row.__dict__.update(zip(columns, values, strict=True))
+        rows.append(row)
+    return tuple(rows)
 
 
 def _check_rows(rows: Sequence[ProfileRow]) -> None:
@@ -385,10 +397,13 @@ def _check_schema(schema: Any) -> tuple[str, ...]:
     return tuple(field.name for field in known)
 
 
-def _digest(rows: Sequence[ProfileRow], labels: dict[str, str], written: Sequence[str]) -> str:
+def _digest(columns: Mapping[str, list[Any]], labels: dict[str, str], written: Sequence[str]) -> str:
     # repr is a float's shortest exact form, and has words for nan and infinity, which JSON has not.
-    plain = [
-        [repr(value) if isinstance(value := getattr(row, name), float) else value for name in written] for row in rows
-    ]
-    text = json.dumps([sorted(labels.items()), plain], separators=(",", ":"))
+    texts = (
+        [repr(value) if isinstance(value, float) else value for value in columns[name]]
+        if pa.types.is_floating(PROFILE_SCHEMA.field(name).type)
+        else columns[name]
+        for name in written
+    )
+    text = json.dumps([sorted(labels.items()), list(zip(*texts, strict=True))], separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import numpy as np
@@ -21,12 +21,26 @@ from seedzoo.stress.blocks import Block
 from seedzoo.stress.condition import Condition
 from seedzoo.stress.evaluation_set import EvaluationSet
 from seedzoo.stress.kept import Kept
-from seedzoo.stress.metrics import Sums, Truth
+from seedzoo.stress.metrics import Sums
 from seedzoo.stress.run import DecodedBlock, Run
+from seedzoo.stress.scoring import Evaluated, evaluated, truth_of
 
-__all__ = ["Result", "Slice", "Target", "target_folder"]
+__all__ = ["Counting", "Result", "Slice", "Target", "target_folder"]
 
 _WHOLE, _SIGNATURE = "whole", "signature"
+
+
+class Counting(Protocol):
+    """The run that a target is finished for."""
+
+    @property
+    def members(self) -> NDArray[np.bool_]:
+        """Which variants are members of the family, bool ``[M]``."""
+        ...
+
+    def check(self) -> None:
+        """Raise Cancelled where the run ends early."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,36 +133,57 @@ class Target:
         Returns:
             The images in the block.
         """
-        block, rows = decoded.block, decoded.rows
         run.check()
+        found = Evaluated()
+        if len(decoded.rows):
+            pixels = decoded.images
+            if self.condition is not None:
+                pixels = self.condition.apply(pixels, decoded.rows)
+            truth = truth_of(self.images, decoded.rows, classes=self.classes)
+            found = evaluated(run.models, pixels, truth, signed=self.signs(decoded.block), check=run.check)
+        return self.count(decoded.block, decoded.rows, decoded.skipped, found, run)
+
+    def signs(self, block: Block) -> bool:
+        """Whether the block's probabilities are wanted, for signatures."""
+        return block.signature and self.images.anchors is None
+
+    def count(
+        self,
+        block: Block,
+        rows: NDArray[np.intp],
+        skipped: Sequence[Skipped],
+        found: Evaluated,
+        run: Counting,
+    ) -> int:
+        """Keep what all variants got on a block, and finish the target with its last one.
+
+        Args:
+            block: Which.
+            rows: intp ``[u]`` of its usable images.
+            skipped: Its other images.
+            found: On the usable images; empty where there are none.
+            run: Of the variants.
+
+        Returns:
+            The images in the block.
+        """
         arrays: dict[str, NDArray[Any]] = {
-            "skipped.row": np.array([skipped.row for skipped in decoded.skipped], dtype=np.int64),
-            "skipped.name": np.array([skipped.name for skipped in decoded.skipped], dtype=np.str_),
-            "skipped.reason": np.array([skipped.reason for skipped in decoded.skipped], dtype=np.str_),
+            "skipped.row": np.array([one.row for one in skipped], dtype=np.int64),
+            "skipped.name": np.array([one.name for one in skipped], dtype=np.str_),
+            "skipped.reason": np.array([one.reason for one in skipped], dtype=np.str_),
         }
-        truth = self._truth(rows)
-        signed = block.signature and self.images.anchors is None
-        shape = len(rows), len(run.models), truth.width
-        outputs = np.empty(shape if signed else (0, 0, 0), dtype=np.float32)
-        if len(rows):
-            pixels = decoded.images if self.condition is None else self.condition.apply(decoded.images, rows)
-            members = []
-            for column, model in enumerate(run.models):
-                run.check()
-                probabilities = metrics.class_probabilities(model.logits(pixels), truth.candidates)
-                if signed:
-                    outputs[:, column] = probabilities
-                members.append(metrics.score(probabilities, truth))
-            scores = metrics.stack(members)
+        truth = truth_of(self.images, rows, classes=self.classes)
+        if found.scores is not None:
             chosen = [None, *(np.flatnonzero(part.rows[rows]) for part in self.slices)]
             for number, positions in enumerate(chosen):
                 if positions is None or len(positions):
-                    counted = metrics.sums(scores, truth, positions, counted=run.members)
+                    counted = metrics.sums(found.scores, truth, positions, counted=run.members)
                     arrays.update({f"{number}.{name}": array for name, array in counted.items()})
-        if signed:
+        if self.signs(block):
             # Before the counts: a block counts as finished only with all that later steps need.
+            none = np.empty((0, len(run.members), truth.width), dtype=np.float32)
             both: dict[str, NDArray[Any]] = {
-                "outputs": outputs,
+                "outputs": none if found.outputs is None else found.outputs,
                 "places": truth.places,
                 "skipped.row": arrays["skipped.row"],
             }
@@ -157,14 +192,14 @@ class Target:
         self._close(block, run)
         return len(block.rows)
 
-    def finish(self, run: Run) -> int:
+    def finish(self, run: Counting) -> int:
         """Add up the finished blocks."""
         with self._finishing:
             self._sign(run)
             self._add_up()
         return 0
 
-    def _close(self, block: Block, run: Run) -> None:
+    def _close(self, block: Block, run: Counting) -> None:
         with self._lock:
             self._open.discard(block.name)
             last = not self._open
@@ -175,7 +210,7 @@ class Target:
             with self._finishing:
                 self._sign(run)
 
-    def _sign(self, run: Run) -> None:
+    def _sign(self, run: Counting) -> None:
         """Signatures from the kept probabilities, which are then thrown away."""
         names = [f"{block.name}.outputs" for block in self.blocks if block.signature]
         if not names or self._stored(_SIGNATURE) is not None:
@@ -187,7 +222,7 @@ class Target:
             width = parts[0]["outputs"].shape[2]
             shares = np.bincount(places, minlength=width) / len(places)
             found = []
-            for member in range(len(run.models)):
+            for member in range(len(run.members)):
                 run.check()
                 found.append(signature(np.concatenate([part["outputs"][:, member] for part in parts]), shares))
             arrays = {name: np.array([getattr(one, name) for one in found]) for name in arrays}
@@ -253,16 +288,6 @@ class Target:
         if not block.signature or self._stored(_SIGNATURE) is not None:
             return True
         return self._stored(f"{block.name}.outputs") is not None
-
-    def _truth(self, rows: NDArray[np.intp]) -> Truth:
-        images = self.images
-        return Truth(
-            labels=images.images.labels[rows],
-            classes=self.classes,
-            accepted=None if images.accepted is None else images.accepted[rows],
-            candidates=images.candidates,
-            anchors=None if images.anchors is None else images.anchors[rows],
-        )
 
 
 def _numbered(arrays: Mapping[str, NDArray[Any]], number: int) -> dict[str, NDArray[np.int64]]:

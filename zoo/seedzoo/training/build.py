@@ -32,7 +32,6 @@ from seedzoo.catalog.write_bundle import write_bundle
 from seedzoo.errors import DataError
 from seedzoo.executors import Executor
 from seedzoo.files import local_failure
-from seedzoo.inference.session import Model
 from seedzoo.records import Certificate, Family, FileEntry, Task, Variant
 from seedzoo.stress import profile_bytes, suite
 from seedzoo.stress.evaluation_set import EvaluationSet
@@ -252,12 +251,12 @@ def _sets(recipe: Recipe, data: ImageData, base: Path, on_notice: Callable[[str]
 
 
 def _from_file(tag: str, sha256: str, path: Path) -> VariantModel:
-    return VariantModel(tag=tag, sha256=sha256, load=lambda: Model(path.read_bytes(), name=tag))
+    return VariantModel(tag=tag, sha256=sha256, read=path.read_bytes)
 
 
 def _twin(name: str, raw: bytes) -> VariantModel:
     sha256 = hashlib.sha256(raw).hexdigest()
-    return VariantModel(tag=name, sha256=sha256, load=lambda: Model(raw, name=name), twin=True)
+    return VariantModel(tag=name, sha256=sha256, read=lambda: raw, twin=True)
 
 
 def _certified(

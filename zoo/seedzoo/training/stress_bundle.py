@@ -28,7 +28,7 @@ from seedzoo.catalog.codec import encode_json
 from seedzoo.catalog.twins import twin_name
 from seedzoo.catalog.write_bundle import recover_bundle, stands_aside, write_bundle
 from seedzoo.errors import DataError
-from seedzoo.inference.session import Model
+from seedzoo.executors import Executor
 from seedzoo.inference.sources import ImageSource, Skipped
 from seedzoo.records import Family, FileEntry
 from seedzoo.stress.condition import Condition
@@ -87,6 +87,7 @@ def stress_bundle(
     replace_profile: bool = False,
     work: Path | None = None,
     threads: int | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[StressProgress], None] = lambda _: None,
     on_notice: Callable[[str], None] = lambda _: None,
 ) -> Restress:
@@ -105,6 +106,7 @@ def stress_bundle(
         replace_profile: Drop what the profile had.
         work: Where finished blocks are kept; beside the bundle when omitted.
         threads: Worker threads; the usable cores when omitted.
+        executor: Evaluates in place of threads, see :func:`seedzoo.stress.measure.measure`.
         on_progress: Called as blocks are finished.
         on_notice: Told what a person should know though the measurement goes on.
 
@@ -132,6 +134,7 @@ def stress_bundle(
             replace_profile=replace_profile,
             work=work or _beside(folder),
             threads=threads,
+            executor=executor,
             on_progress=on_progress,
             on_notice=on_notice,
         )
@@ -151,6 +154,7 @@ def _stress_alone(
     replace_profile: bool,
     work: Path,
     threads: int | None,
+    executor: Executor | None,
     on_progress: Callable[[StressProgress], None],
     on_notice: Callable[[str], None],
 ) -> Restress:
@@ -184,6 +188,8 @@ def _stress_alone(
         "folder": work,
         "skip_unreadable": skip_unreadable,
         "threads": threads,
+        "executor": executor,
+        "on_notice": on_notice,
         "on_progress": on_progress,
     }
     if not replace_profile:
@@ -243,7 +249,7 @@ def id_set(bundle: Bundle, *, recipe: Path | None, data: Path | None) -> tuple[E
 def _models(bundle: Bundle) -> list[VariantModel]:
     def found(name: str, entry: FileEntry, *, twin: bool = False) -> VariantModel:
         path = bundle.folder / entry.path
-        return VariantModel(tag=name, sha256=entry.sha256, load=lambda: Model(path.read_bytes(), name=name), twin=twin)
+        return VariantModel(tag=name, sha256=entry.sha256, read=path.read_bytes, twin=twin)
 
     variants = bundle.family.variants
     return [

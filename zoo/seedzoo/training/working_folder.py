@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from seedzoo.errors import Conflict
 from seedzoo.files import local_failure
+from seedzoo.flock import flock
 
 __all__ = ["sole_use"]
 
@@ -31,7 +31,7 @@ def sole_use(folder: Path) -> Iterator[None]:
         raise local_failure(error, folder / _LOCK) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(descriptor, wait=False)
         except BlockingIOError as error:
             raise Conflict(
                 f"another build is at work in {folder}",

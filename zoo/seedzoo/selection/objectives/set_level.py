@@ -32,7 +32,8 @@ def balanced_accuracy() -> Metric:
         for rows in _rows(inputs.labels, inputs.classes):
             size = weights[rows].sum(axis=0)
             occurs = size > 0
-            total += np.where(occurs, (right[rows].T.astype(np.float64) @ weights[rows]) / np.where(occurs, size, 1), 0)
+            hits = _counted(right[rows], weights[rows])
+            total += np.where(occurs, hits / np.where(occurs, size, 1), 0)
             present += occurs
         return total / present
 
@@ -53,10 +54,10 @@ def macro_f1() -> Metric:
         total = np.zeros((predicted.shape[1], weights.shape[1]))
         present = np.zeros_like(total)
         for number in range(inputs.classes):
-            called = (predicted == number).astype(np.float64)
+            called = predicted == number
             rows = np.flatnonzero(inputs.labels == number)
-            hits = called[rows].T @ weights[rows]
-            size = called.T @ weights + weights[rows].sum(axis=0)
+            hits = _counted(called[rows], weights[rows])
+            size = _counted(called, weights) + weights[rows].sum(axis=0)
             occurs = size > 0
             total += np.where(occurs, 2 * hits / np.where(occurs, size, 1.0), 0.0)
             present += occurs
@@ -82,7 +83,7 @@ def worst_slice() -> Metric:
         for rows in _rows(inputs.slices, int(inputs.slices.max()) + 1):
             size = weights[rows].sum(axis=0)
             occurs = size > 0
-            share = (right[rows].T.astype(np.float64) @ weights[rows]) / np.where(occurs, size, 1.0)
+            share = _counted(right[rows], weights[rows]) / np.where(occurs, size, 1.0)
             np.minimum(lowest, np.where(occurs, share, np.inf), out=lowest)
         return lowest
 
@@ -129,6 +130,15 @@ def ece(bins: int = 15) -> Metric:
         optimised=False,
         source="C. Guo et al. (2017), On calibration of modern neural networks, ICML",
     )
+
+
+def _counted(found: NDArray[np.bool_], weights: Weights) -> Floats:
+    """Weight [M, B] of the examples that are found, of found [n, M] and weights [n, B].
+
+    In the precision of the weights: the bootstrap's counts are whole numbers, of which a float32 holds any sum below
+    2**24 exactly.
+    """
+    return np.asarray(found.T.astype(weights.dtype) @ weights, dtype=np.float64)
 
 
 def _rows(codes: NDArray[np.intp], count: int) -> list[NDArray[np.intp]]:
