@@ -84,9 +84,9 @@ class ClockedStore(MemoryStore):
         self.before("list", prefix)
         yield from super().list(prefix)
 
-    def list_folders(self, prefix: str) -> Iterator[str]:
+    def list_folders(self, prefix: str, *, hollow: bool = False) -> Iterator[str]:
         self.before("list", prefix)
-        yield from super().list_folders(prefix)
+        yield from super().list_folders(prefix, hollow=hollow)
 
     def keys(self, prefix: str = "") -> list[str]:
         """What is there, without being called back."""

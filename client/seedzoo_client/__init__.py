@@ -8,8 +8,9 @@
         report = zoo.select("mydata/")
         model = zoo.download(report.recommended, to="model.onnx")
 
-:class:`AsyncClient` is the same for asyncio. Importing this loads no machine-learning package, and gRPC only when a
-client is first named. Errors are :class:`seedzoo.errors.ZooError` and its subclasses.
+:class:`AsyncClient` is the same for asyncio, and :class:`LocalZoo` selects without a server. Importing this loads no
+machine-learning package, and gRPC only when a client is first named. Errors are :class:`seedzoo.errors.ZooError` and
+its subclasses.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from seedzoo_client.client import Client
     from seedzoo_client.datasets import LocalDataset, open_dataset
     from seedzoo_client.labelling import LabellingSession
+    from seedzoo_client.local import LocalZoo, ReadDataset
     from seedzoo_client.progress import Progress, Stage
     from seedzoo_client.settings import RetryConfig, TLSConfig
     from seedzoo_client.upload import UploadedDataset
@@ -39,8 +41,10 @@ __all__ = [
     "FamilyView",
     "LabellingSession",
     "LocalDataset",
+    "LocalZoo",
     "ProfileView",
     "Progress",
+    "ReadDataset",
     "RetryConfig",
     "SelectionReport",
     "Stage",
@@ -59,8 +63,10 @@ _HOME_OF = {
     "FamilyView": "seedzoo_client.views",
     "LabellingSession": "seedzoo_client.labelling",
     "LocalDataset": "seedzoo_client.datasets",
+    "LocalZoo": "seedzoo_client.local",
     "ProfileView": "seedzoo_client.views",
     "Progress": "seedzoo_client.progress",
+    "ReadDataset": "seedzoo_client.local",
     "RetryConfig": "seedzoo_client.settings",
     "SelectionReport": "seedzoo.records",
     "Stage": "seedzoo_client.progress",

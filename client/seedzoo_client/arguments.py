@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numbers
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from seedzoo.errors import RequestError
 from seedzoo_client.quoting import quoted
 
-__all__ = ["as_names", "as_number", "as_text", "as_whole"]
+__all__ = ["as_names", "as_number", "as_text", "as_whole", "check_names"]
 
 
 def as_text(value: Any, *, field: str, hint: str = "") -> str:
@@ -70,3 +70,15 @@ def as_whole(value: Any, *, field: str) -> int:
         return operator.index(value)
     except TypeError:
         raise RequestError(f"{field} must be a whole number, not {quoted(value)}", field=field) from None
+
+
+def check_names(family: str | None, group: str | None, slices: str | Sequence[str]) -> tuple[str, ...]:
+    """The columns of slices.
+
+    Raises:
+        RequestError: A name that is none.
+    """
+    for field, name in (("family", family), ("group", group)):
+        if name is not None:
+            as_text(name, field=field)
+    return as_names(slices, field="slices")

@@ -120,7 +120,7 @@ class Attempts:
         self._before = now
         if now >= self._model.size:
             return 0.0
-        seconds = self._backoff.delay(trouble(failure))
+        seconds = self._backoff.delay(failure)
         if seconds is None:
             raise Unavailable(
                 f"the download from {self._server} broke off at {now:,} of {self._model.size:,} bytes: "

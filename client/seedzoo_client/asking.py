@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from seedzoo.errors import RequestError
 from seedzoo.records import Evaluation
@@ -133,19 +134,35 @@ class Inquiry:
         Raises:
             DataError: As :meth:`check_classes`.
         """
+        asked = self.asked(matcher)
         return selection_pb2.StartSelectionRequest(
             request_id=request_id,
             dataset_id=dataset_id,
             family=family,
-            objective=self._objective(),
-            alpha=self.alpha,
-            delta=self.delta,
-            requirements=self.requirements,
-            class_proportions=self._proportions(matcher),
-            evaluation=_EVALUATIONS[Evaluation(self.evaluation)],
-            without_prior=not self.prior,
-            costs=self._costs(matcher),
+            evaluation=_EVALUATIONS[asked.pop("evaluation")],
+            without_prior=not asked.pop("use_prior"),
+            **asked,
         )
+
+    def asked(self, matcher: ClassMatcher) -> dict[str, Any]:
+        """What the engine is asked, by the names of its settings.
+
+        Args:
+            matcher: Finds the classes that proportions and costs name.
+
+        Raises:
+            DataError: As :meth:`check_classes`.
+        """
+        return {
+            "objective": self._objective(),
+            "alpha": self.alpha,
+            "delta": self.delta,
+            "requirements": self.requirements,
+            "class_proportions": self._proportions(matcher),
+            "costs": self._costs(matcher),
+            "evaluation": Evaluation(self.evaluation),
+            "use_prior": self.prior,
+        }
 
     def _objective(self) -> str:
         return f"{self.objective}:{_PARAMETERS[self.objective]}" if self.objective in _PARAMETERS else self.objective

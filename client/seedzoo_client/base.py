@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from seedzoo.errors import RequestError, Unavailable
-from seedzoo_client.arguments import as_names, as_number, as_text
+from seedzoo_client.arguments import as_number, check_names
 from seedzoo_client.cache import ModelCache
 from seedzoo_client.channel import parse_address
 from seedzoo_client.quoting import quoted
@@ -79,15 +78,3 @@ class ClientBase:
             raise Unavailable(
                 "offline mode is on, and this needs a server", hint="Unset SEEDZOO_OFFLINE.", reason="OFFLINE"
             )
-
-
-def check_names(family: str | None, group: str | None, slices: str | Sequence[str]) -> tuple[str, ...]:
-    """The columns of slices.
-
-    Raises:
-        RequestError: A name that is none.
-    """
-    for field, name in (("family", family), ("group", group)):
-        if name is not None:
-            as_text(name, field=field)
-    return as_names(slices, field="slices")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 
@@ -15,11 +17,13 @@ from seedzoo_client.catalog_requests import (
     variant_request,
 )
 from seedzoo_client.pages import pages
-from seedzoo_client.status import translated
+from seedzoo_client.retry import patiently
 from seedzoo_client.views import FamilyView, ProfileView, VariantView
 from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
 
 __all__ = ["CatalogCalls"]
+
+_T = TypeVar("_T")
 
 
 class CatalogCalls(ABC):
@@ -36,12 +40,16 @@ class CatalogCalls(ABC):
     @abstractmethod
     def _channel(self) -> grpc.Channel: ...
 
+    def _answer(self, call: Callable[[], _T]) -> _T:
+        return patiently(call, seconds=self._timeout, server=self.server)
+
     def families(self) -> list[FamilyView]:
         """All families that the server offers, by name."""
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         found = pages(
             lambda token: stub.ListFamilies(catalog_pb2.ListFamiliesRequest(page_token=token), timeout=self._timeout),
             server=self.server,
+            seconds=self._timeout,
         )
         return [convert.family_view(family) for page in found for family in page.families]
 
@@ -53,8 +61,7 @@ class CatalogCalls(ABC):
         """
         request = family_request(name)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return convert.family_view(stub.GetFamily(request, timeout=self._timeout))
+        return convert.family_view(self._answer(lambda: stub.GetFamily(request, timeout=self._timeout)))
 
     def variants(
         self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
@@ -75,7 +82,9 @@ class CatalogCalls(ABC):
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
         found: list[VariantView] = []
         for page in pages(
-            lambda token: stub.ListVariants(listing.page(token), timeout=self._timeout), server=self.server
+            lambda token: stub.ListVariants(listing.page(token), timeout=self._timeout),
+            server=self.server,
+            seconds=self._timeout,
         ):
             found += [convert.variant_view(variant) for variant in page.variants]
             if listing.full(len(found)):
@@ -90,8 +99,7 @@ class CatalogCalls(ABC):
         """
         request = variant_request(name)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return convert.variant_view(stub.GetVariant(request, timeout=self._timeout))
+        return convert.variant_view(self._answer(lambda: stub.GetVariant(request, timeout=self._timeout)))
 
     def card(self, name: str) -> str:
         """The model card of a family or of a variant, as Markdown.
@@ -104,8 +112,7 @@ class CatalogCalls(ABC):
         """
         request = card_request(name)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return str(stub.GetCard(request, timeout=self._timeout).text)
+        return str(self._answer(lambda: stub.GetCard(request, timeout=self._timeout)).text)
 
     def profile(self, family: str) -> ProfileView:
         """The measured table variant x condition of a family.
@@ -115,5 +122,4 @@ class CatalogCalls(ABC):
         """
         request = profile_request(family)
         stub = catalog_pb2_grpc.CatalogServiceStub(self._channel())
-        with translated(self.server):
-            return convert.profile_view(stub.GetProfile(request, timeout=self._timeout))
+        return convert.profile_view(self._answer(lambda: stub.GetProfile(request, timeout=self._timeout)))

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -22,10 +23,7 @@ from seedzoo_client.catalog_calls import CatalogCalls
 from seedzoo_client.channel import open_channel
 from seedzoo_client.class_tables import ClassProportions, Costs
 from seedzoo_client.datasets import DataSource, LocalDataset, bind, refuse_columns, scan_source
-from seedzoo_client.deletion import Deletion
-from seedzoo_client.download import Downloader
 from seedzoo_client.fitting import browse_only, fitting_family
-from seedzoo_client.labelling import LabellingSession, LabellingSettings, open_session, without_labels
 from seedzoo_client.labels import ClassMatcher, LabelMap
 from seedzoo_client.progress import ProgressCallback, ignore
 from seedzoo_client.retry import persistently
@@ -33,6 +31,9 @@ from seedzoo_client.scan import Scan
 from seedzoo_client.upload import UploadedDataset, Uploader
 from seedzoo_client.watch import Watcher
 from seedzoo_protos.v1 import dataset_pb2_grpc, selection_pb2_grpc
+
+if TYPE_CHECKING:
+    from seedzoo_client.labelling import LabellingSession
 
 __all__ = ["Client"]
 
@@ -77,7 +78,7 @@ class Client(ClientBase, CatalogCalls):
 
     def upload(
         self,
-        data: DataSource,
+        data: DataSource | Scan,
         *,
         family: str | None = None,
         label_map: LabelMap | None = None,
@@ -89,7 +90,8 @@ class Client(ClientBase, CatalogCalls):
         """Bring images to the server; what it already has is not sent again.
 
         Args:
-            data: Folder, CSV file (``path,label``), or pairs of image path and class name; labels may be missing.
+            data: Folder, CSV file (``path,label``), or pairs of image path and class name; labels may be missing. Or
+                what was found in such a folder or file already.
             family: Whose classes the labels are; may be left out when one family fits.
             label_map: The user's class names to the task's, or a CSV, JSON or TOML file with them.
             group: Column of the CSV file that says which images depend on each other (patient, video).
@@ -232,6 +234,8 @@ class Client(ClientBase, CatalogCalls):
             DataError: The data cannot be used; says which file.
             RequestError: An argument cannot be used, or there are several families.
         """
+        from seedzoo_client.labelling import LabellingSettings, open_session, without_labels  # noqa: PLC0415
+
         settings = LabellingSettings(budget=budget, audit=audit, seed=seed, alpha=alpha, delta=delta)
         check_names(family, None, ())
         self._dataset_id = None
@@ -294,6 +298,8 @@ class Client(ClientBase, CatalogCalls):
             NotFound: There is no such dataset. Where the connection broke off and the dataset is gone afterwards, it
                 is taken for deleted.
         """
+        from seedzoo_client.deletion import Deletion  # noqa: PLC0415
+
         deletion = Deletion(dataset_id, server=self.server, retry=self._retry)
         stub = dataset_pb2_grpc.DatasetServiceStub(self._channel())
         while True:
@@ -318,6 +324,8 @@ class Client(ClientBase, CatalogCalls):
         if not variant.model_sha256:
             raise browse_only(self.family(f"{variant.family}@{variant.release}"), self.families())
         model = CachedModel.of(variant, int8=int8)
+        from seedzoo_client.download import Downloader  # noqa: PLC0415
+
         downloader = Downloader(self._channel(), self._cache, server=self.server, retry=self._retry)
         path = downloader.fetch(model, progress=progress)
         self._cache.remember(model, asked=name)
@@ -325,7 +333,7 @@ class Client(ClientBase, CatalogCalls):
 
     def _upload(
         self,
-        data: DataSource,
+        data: DataSource | Scan,
         family: str | None,
         label_map: LabelMap | None,
         group: str | None,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
-from numpy.typing import NDArray
 
 from seedzoo.errors import IntegrityError, ItemsError, ZooError, error_class
 from seedzoo.records import (
@@ -21,6 +19,8 @@ from seedzoo.records import (
     Interval,
     LabelDoubt,
     Preprocessing,
+    RaceDecision,
+    RaceSummary,
     RequirementResult,
     RequirementState,
     SelectionReport,
@@ -29,6 +29,10 @@ from seedzoo.records import (
 )
 from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
 from seedzoo_protos.v1 import catalog_pb2, selection_pb2
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["family_view", "profile_view", "selection_error", "selection_report", "variant_view"]
 
@@ -81,6 +85,7 @@ def profile_view(message: catalog_pb2.Profile) -> ProfileView:
     Raises:
         IntegrityError: The table has not one number per variant and condition.
     """
+    import numpy as np  # noqa: PLC0415 - only profiles need it, and it takes as long to load as gRPC
 
     def table(numbers: Sequence[float], rows: int) -> NDArray[np.float64]:
         columns = len(message.conditions)
@@ -166,6 +171,9 @@ def selection_report(message: selection_pb2.SelectionReport) -> SelectionReport:
         evaluation=_EVALUATIONS[message.evaluation],
         evaluations_exhaustive=message.evaluations_exhaustive,
         n_reserve=message.n_reserve,
+        provider=message.provider,
+        race=_race(message.race) if message.HasField("race") else None,
+        decision=_decision(message.decision) if message.HasField("decision") else None,
     )
 
 
@@ -235,6 +243,22 @@ def selection_error(message: selection_pb2.SelectionError, *, where: str = "") -
 
 def _time(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _race(message: selection_pb2.RaceSummary) -> RaceSummary:
+    return RaceSummary(
+        seed=message.seed,
+        first_block=tuple(message.first_block),
+        n_raced=message.n_raced,
+        predictions=message.predictions,
+        predictions_saved=message.predictions_saved,
+        guarantee=message.guarantee,
+    )
+
+
+def _decision(message: selection_pb2.RaceDecision) -> RaceDecision:
+    measured = message.HasField("predicted_seconds")
+    return RaceDecision(message.race, message.predicted_seconds if measured else None)
 
 
 def _interval(message: selection_pb2.Interval) -> Interval:

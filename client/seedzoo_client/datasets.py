@@ -83,13 +83,18 @@ def open_dataset(data: DataSource, *, task_classes: Sequence[str], label_map: La
     return bind(scan_source(data), ClassMatcher(task_classes, label_map))
 
 
-def scan_source(data: DataSource, *, group: str | None = None, slices: Sequence[str] = ()) -> Scan:
+def scan_source(data: DataSource | Scan, *, group: str | None = None, slices: Sequence[str] = ()) -> Scan:
     """Find examples without yet knowing the task; options as in :func:`seedzoo_client.scan.scan_data`.
+
+    What was found already is returned as it is.
 
     Raises:
         DataError: As for :func:`open_dataset`.
         RequestError: Pairs have no columns, or ``slices`` names what cannot be a column of slices.
     """
+    if isinstance(data, Scan):
+        refuse_columns(group, slices, what="the data were read already, with their columns")
+        return data
     if isinstance(data, str | os.PathLike):
         return scan_data(data, group=group, slices=slices)
     refuse_columns(group, slices, what="pairs of path and class name have no columns")

@@ -11,7 +11,7 @@ from seedzoo_client.arguments import as_text
 from seedzoo_client.progress import ignore
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
-from seedzoo_client.status import from_rpc_error, is_transient, trouble
+from seedzoo_client.status import from_rpc_error, is_transient
 from seedzoo_protos.v1 import dataset_pb2
 
 __all__ = ["Deletion"]
@@ -48,7 +48,7 @@ class Deletion:
         error = from_rpc_error(failure, server=self._server)
         if self._broke and isinstance(error, NotFound):
             return None
-        seconds = self._backoff.delay(trouble(failure)) if is_transient(failure) else None
+        seconds = self._backoff.delay(failure) if is_transient(failure) else None
         if seconds is None:
             raise error from failure
         self._broke = True

@@ -27,6 +27,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, _leave)
     try:
         from seedzoo_client.cli import main as zoo  # noqa: PLC0415
+
+        if "--json" not in sys.argv:
+            # Loaded here rather than while an error is shown, where Ctrl-C would cut that off.
+            import seedzoo.terminal  # noqa: F401, PLC0415
     finally:
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,18 @@ from seedzoo.errors import DataError
 from seedzoo_client.datasets import LocalDataset, SliceColumn
 from seedzoo_client.scan import some_names
 
-__all__ = ["HashedItem", "contradictions", "dataset_fingerprint", "hash_items", "read_error"]
+__all__ = [
+    "HashedItem",
+    "changed_error",
+    "contradictions",
+    "dataset_fingerprint",
+    "hash_items",
+    "item_bytes",
+    "read_error",
+]
 
 _BLOCK = 1 << 20
+_TELL_SECONDS = 0.05
 # Files that download tools leave in place of an image; a decoder's message would not say what happened.
 _IMPOSTORS = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the image", "Run `git lfs pull`."),
@@ -40,16 +50,20 @@ def hash_items(dataset: LocalDataset, *, progress: Callable[[int], None]) -> tup
 
     Args:
         dataset: The images.
-        progress: Called with the number of images done.
+        progress: Called with the number of images done, a few times a second and at the end.
 
     Raises:
         DataError: A file cannot be read, has become empty, or is a web page or pointer in an image's place.
     """
-    found = []
-    for done, item in enumerate(dataset.items, start=1):
+    found: list[HashedItem] = []
+    told = 0.0
+    for item in dataset.items:
         digest, size = _hash_file(item.path)
         found.append(HashedItem(item.path, item.label, digest, size, item.group, item.slices))
-        progress(done)
+        # Telling somebody in another thread takes longer than hashing a small image.
+        if time.monotonic() - told >= _TELL_SECONDS or len(found) == len(dataset.items):
+            progress(len(found))
+            told = time.monotonic()
     return tuple(found)
 
 
@@ -80,6 +94,35 @@ def read_error(path: Path, error: OSError) -> DataError:
     """The error for a file that the operating system does not give out."""
     return DataError(
         f"cannot read {path}: {error.strerror or error}", hint="Check its permissions.", reason="FILE_UNREADABLE"
+    )
+
+
+def item_bytes(item: HashedItem, *, doing: str) -> bytes:
+    """The file's bytes, which are what was hashed.
+
+    Args:
+        item: Which file.
+        doing: What is being done with it, for the error.
+
+    Raises:
+        DataError: It cannot be read, or has changed.
+    """
+    try:
+        with item.path.open("rb") as file:
+            content = file.read(item.size + 1)
+    except OSError as error:
+        raise read_error(item.path, error) from error
+    if hashlib.sha256(content).digest() != item.sha256:
+        raise changed_error(item, doing=doing)
+    return content
+
+
+def changed_error(item: HashedItem, *, doing: str) -> DataError:
+    """The error for a file that is not what was hashed any more."""
+    return DataError(
+        f"{item.path} changed while it was being {doing}",
+        hint="Run the command again when nothing writes there.",
+        reason="FILE_CHANGED",
     )
 
 

@@ -13,12 +13,13 @@ from seedzoo_client.views import FamilyView
 __all__ = ["browse_only", "fitting_family"]
 
 
-def browse_only(family: FamilyView, families: Sequence[FamilyView]) -> RequestError:
+def browse_only(family: FamilyView, families: Sequence[FamilyView], *, kind: str = "server") -> RequestError:
     """The error for what needs the models and the certificate of a family that lacks one of them.
 
     Args:
         family: The family at fault.
         families: All that the server offers, for the hint.
+        kind: What offers them.
     """
     lacks = (
         "its variants are not certified equally accurate" if family.model_bytes else "it holds results, and not models"
@@ -26,14 +27,14 @@ def browse_only(family: FamilyView, families: Sequence[FamilyView]) -> RequestEr
     others = [offered.name for offered in families if not offered.browse_only]
     return RequestError(
         f"family {family.name} is for browsing only: {lacks}",
-        hint=f"Families to select from: {shorten(others)}." if others else "This server has none to select from.",
+        hint=f"Families to select from: {shorten(others)}." if others else f"This {kind} has none to select from.",
         reason="FAMILY_BROWSE_ONLY",
         field="family",
     )
 
 
 def fitting_family(
-    scan: Scan, families: Sequence[FamilyView], *, label_map: LabelMap | None, server: str
+    scan: Scan, families: Sequence[FamilyView], *, label_map: LabelMap | None, server: str, kind: str = "server"
 ) -> tuple[str, LocalDataset]:
     """The one family whose classes the labels are, and the data with its labels.
 
@@ -42,6 +43,7 @@ def fitting_family(
         families: All that the server offers; those for browsing only are left out.
         label_map: The user's class names to the task's, or a file with them.
         server: The server's address as people are told.
+        kind: What is at that address.
 
     Raises:
         NotFound: There are no families to select from.
@@ -49,9 +51,9 @@ def fitting_family(
         RequestError: They fit several, or there are none.
     """
     if not families:
-        raise NotFound(f"the server {server} offers no families", hint="Publish one: `zoo publish`.")
+        raise NotFound(f"the {kind} {server} offers no families", hint="Publish one: `zoo publish`.")
     if all(offered.browse_only for offered in families):
-        raise browse_only(families[0], families)
+        raise browse_only(families[0], families, kind=kind)
     families = [offered for offered in families if not offered.browse_only]
     if len(families) == 1:
         return families[0].name, bind(scan, ClassMatcher(families[0].task.classes, label_map))

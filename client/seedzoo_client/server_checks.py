@@ -281,14 +281,16 @@ class Visit:
                 raise Skipped("pointless without token") from None
             raise self._told(error) from error
         names = [family.name for family in answer.families]
+        browse_only = [family.name for family in answer.families if family.browse_only]
         if not names:
             raise NotFound(
                 "the server offers no families",
                 hint="Its operator publishes one with `zoo publish --starter --store …`.",
                 reason="NO_FAMILIES",
             )
+        told = ", ".join(f"{name} (browse only)" if name in browse_only else name for name in names)
         more = " and more" if answer.next_page_token else ""
-        return f"{', '.join(names)}{more}", {"families": names}
+        return f"{told}{more}", {"families": names, "browse_only": browse_only}
 
     def _plain(self) -> grpc.Channel:
         if self._channel is None:

@@ -86,7 +86,7 @@ class Sight:
         # Proxies cut long streams every minute or so; that is no sign of trouble.
         if time.monotonic() - self._opened > _LONG_SECONDS:
             self._backoff.progressed()
-        seconds = self._backoff.delay(trouble(failure))
+        seconds = self._backoff.delay(failure)
         if seconds is None:
             raise Unavailable(
                 f"lost sight of the selection at {self._server}: {trouble(failure)}",

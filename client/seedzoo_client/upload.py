@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -17,7 +20,9 @@ from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import persistently
 from seedzoo_client.settings import RetryConfig
 from seedzoo_client.upload_steps import (
+    DESCRIBED_AT_ONCE,
     PART_SECONDS,
+    PARTS_AT_ONCE,
     Rounds,
     UploadedDataset,
     create_request,
@@ -76,10 +81,23 @@ class Uploader:
         made = self._persistently(lambda: self._stub.CreateDataset(request, timeout=self._timeout), progress)
         created(made.id)
         if made.described_count < total:
-            for described in describe_requests(made.id, items):
-                self._persistently(partial(self._stub.AppendItems, described, timeout=self._timeout), progress)
-        self._send_missing(made.id, items, progress)
+            self._describe(made.id, items, progress)
+        self._send_missing(made, items, progress)
         return uploaded_dataset(made.id, family, dataset, items)
+
+    def _describe(self, dataset_id: str, items: Sequence[HashedItem], progress: ProgressCallback) -> None:
+        requests = describe_requests(dataset_id, items)
+        begun = (
+            _Described(request, self._stub.AppendItems.future(request, timeout=self._timeout)) for request in requests
+        )
+        with closing(_ahead(begun, DESCRIBED_AT_ONCE)) as calls:
+            for call in calls:
+                try:
+                    call.result()
+                except grpc.RpcError:
+                    # What is wrong for good is said again.
+                    again = partial(self._stub.AppendItems, call.request, timeout=self._timeout)
+                    self._persistently(again, progress)
 
     def _persistently(self, call: Callable[[], _T], progress: ProgressCallback) -> _T:
         return persistently(call, config=self._retry, server=self._server, progress=progress)
@@ -94,33 +112,66 @@ class Uploader:
             if not token:
                 return indices
 
-    def _send_missing(self, dataset_id: str, items: Sequence[HashedItem], progress: ProgressCallback) -> None:
+    def _send_missing(
+        self, dataset: dataset_pb2.Dataset, items: Sequence[HashedItem], progress: ProgressCallback
+    ) -> None:
         rounds = Rounds(len(items), server=self._server, retry=self._retry, progress=progress)
         while True:
             try:
-                missing = self._missing(dataset_id)
+                missing = self._missing(dataset.id)
                 if not rounds.missing(len(missing)):
                     return
-                for part in parts(missing, items):
-                    self._send_part(dataset_id, part, items)
-                    rounds.sent(len(part))
+                self._send_parts(dataset, missing, items, rounds)
                 rounds.ended()
             except grpc.RpcError as error:
                 time.sleep(rounds.broke(error))
 
-    def _send_part(self, dataset_id: str, part: Sequence[int], items: Sequence[HashedItem]) -> None:
-        sender = _Sender(dataset_id, part, items)
-        call = self._stub.UploadItems.future(sender.messages(), timeout=PART_SECONDS)
-        sender.attach(call)
-        try:
-            call.result()
-        except (grpc.FutureCancelledError, grpc.RpcError):
-            if sender.error is not None:
-                raise sender.error from None
-            raise
-        finally:
-            # Ctrl-C must not leave the sending thread reading files.
+    def _send_parts(
+        self, dataset: dataset_pb2.Dataset, missing: Sequence[int], items: Sequence[HashedItem], rounds: Rounds
+    ) -> None:
+        begun = (_Sender(self._stub, dataset, part, items) for part in parts(missing, items))
+        # While the end of one part is being stored, the next one travels. Ctrl-C must not leave threads reading files.
+        with closing(_ahead(begun, PARTS_AT_ONCE)) as senders:
+            for sender in senders:
+                rounds.sent(sender.finished())
+
+
+class _Cancellable(Protocol):
+    def cancel(self) -> object: ...
+
+
+_C = TypeVar("_C", bound=_Cancellable)
+
+
+def _ahead(begun: Iterator[_C], count: int) -> Generator[_C, None, None]:
+    """Calls in order, up to ``count`` of them begun; those that were not waited for are cancelled at the end."""
+    running: deque[_C] = deque()
+    try:
+        for call in begun:
+            running.append(call)
+            if len(running) == count:
+                yield running[0]
+                running.popleft()
+        while running:
+            yield running[0]
+            running.popleft()
+    finally:
+        for call in running:
             call.cancel()
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A call that describes items."""
+
+    request: dataset_pb2.AppendItemsRequest
+    call: grpc.Future[dataset_pb2.AppendItemsResponse]
+
+    def result(self) -> None:
+        self.call.result()
+
+    def cancel(self) -> None:
+        self.call.cancel()
 
 
 class _Sender:
@@ -130,25 +181,40 @@ class _Sender:
     cancelled instead.
     """
 
-    def __init__(self, dataset_id: str, part: Sequence[int], items: Sequence[HashedItem]) -> None:
-        self._dataset_id = dataset_id
+    def __init__(
+        self,
+        stub: dataset_pb2_grpc.DatasetServiceStub,
+        dataset: dataset_pb2.Dataset,
+        part: Sequence[int],
+        items: Sequence[HashedItem],
+    ) -> None:
+        self._dataset = dataset
         self._part = part
         self._items = items
-        self._call: grpc.Future[dataset_pb2.UploadItemsResponse] | None = None
         self._attached = threading.Event()
-        self.error: DataError | None = None
-
-    def attach(self, call: grpc.Future[dataset_pb2.UploadItemsResponse]) -> None:
-        """Name the call to cancel when a file cannot be sent."""
-        self._call = call
+        self._error: DataError | None = None
+        self._call = stub.UploadItems.future(self._messages(), timeout=PART_SECONDS)
         self._attached.set()
 
-    def messages(self) -> Iterator[dataset_pb2.UploadItemsRequest]:
+    def finished(self) -> int:
+        """Wait until the part is durable; the number of its items."""
+        try:
+            self._call.result()
+        except (grpc.FutureCancelledError, grpc.RpcError):
+            if self._error is not None:
+                raise self._error from None
+            raise
+        return len(self._part)
+
+    def cancel(self) -> None:
+        """Stop sending."""
+        self._call.cancel()
+
+    def _messages(self) -> Iterator[dataset_pb2.UploadItemsRequest]:
         """The stream's requests."""
         try:
-            yield from item_messages(self._dataset_id, self._part, self._items)
+            yield from item_messages(self._dataset, self._part, self._items)
         except DataError as error:
-            self.error = error
+            self._error = error
             self._attached.wait()
-            if self._call is not None:
-                self._call.cancel()
+            self.cancel()

@@ -15,7 +15,14 @@ import grpc
 
 from seedzoo.errors import DataError, Unavailable
 from seedzoo_client.datasets import LocalDataset
-from seedzoo_client.fingerprint import HashedItem, contradictions, dataset_fingerprint, read_error
+from seedzoo_client.fingerprint import (
+    HashedItem,
+    changed_error,
+    contradictions,
+    dataset_fingerprint,
+    item_bytes,
+    read_error,
+)
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
@@ -23,6 +30,8 @@ from seedzoo_client.status import from_rpc_error, is_transient, trouble
 from seedzoo_protos.v1 import dataset_pb2
 
 __all__ = [
+    "DESCRIBED_AT_ONCE",
+    "PARTS_AT_ONCE",
     "PART_SECONDS",
     "Rounds",
     "UploadedDataset",
@@ -34,15 +43,21 @@ __all__ = [
     "uploaded_dataset",
 ]
 
-PART_SECONDS = 600.0
-"""How long one stream may take."""
+DESCRIBED_AT_ONCE = 4
+"""Calls that describe items at the same time."""
+PARTS_AT_ONCE = 2
+"""Streams that carry parts at the same time."""
+PART_SECONDS = 1200.0
+"""How long one stream may take, beside another one."""
 
 _BATCH = 1_000
 _PAGE = 10_000
 _PART_BYTES = 16 << 20
 # The whole message, not only its data, stays within 1 MiB.
 _PIECE_BYTES = (1 << 20) - 1_024
+_INDEX_BYTES = 10
 _FRUITLESS_ROUNDS = 3
+_DOING = "uploaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +168,7 @@ class Rounds:
         """
         if not is_transient(error):
             raise from_rpc_error(error, server=self._server) from error
-        seconds = self._backoff.delay(trouble(error))
+        seconds = self._backoff.delay(error)
         if seconds is None:
             raise self._broken_off(trouble(error)) from error
         return seconds
@@ -190,17 +205,45 @@ def parts(missing: Sequence[int], items: Sequence[HashedItem]) -> Iterator[list[
 
 
 def item_messages(
-    dataset_id: str, part: Sequence[int], items: Sequence[HashedItem]
+    dataset: dataset_pb2.Dataset, part: Sequence[int], items: Sequence[HashedItem]
 ) -> Iterator[dataset_pb2.UploadItemsRequest]:
-    """The messages of one stream; files are read a piece at a time.
+    """The messages of one stream; files are read as they are sent.
+
+    Small items go many to a message where the server takes that: a message costs more than a small image.
+
+    Args:
+        dataset: As the server made it.
+        part: Which items.
+        items: All items.
 
     Raises:
         DataError: A file cannot be read, or is not what was hashed.
     """
+    name = dataset.id
+    for group in _groups(part, items) if dataset.takes_whole_items else ([index] for index in part):
+        if len(group) > 1:
+            data = b"".join(item_bytes(items[index], doing=_DOING) for index in group)
+            yield dataset_pb2.UploadItemsRequest(dataset_id=name, whole_items=group, data=data)
+            name = ""
+            continue
+        for piece in _pieces(items[group[0]]):
+            yield dataset_pb2.UploadItemsRequest(dataset_id=name, index=group[0], data=piece)
+            name = ""
+
+
+def _groups(part: Sequence[int], items: Sequence[HashedItem]) -> Iterator[list[int]]:
+    """The items in groups that fit into a message; one that does not fit is alone."""
+    group: list[int] = []
+    size = 0
     for index in part:
-        for piece in _pieces(items[index]):
-            yield dataset_pb2.UploadItemsRequest(dataset_id=dataset_id, index=index, data=piece)
-            dataset_id = ""
+        takes = items[index].size + _INDEX_BYTES
+        if group and (size + takes > _PIECE_BYTES or len(group) == _BATCH):
+            yield group
+            group, size = [], 0
+        group.append(index)
+        size += takes
+    if group:
+        yield group
 
 
 def _pieces(item: HashedItem) -> Iterator[bytes]:
@@ -222,8 +265,4 @@ def _pieces(item: HashedItem) -> Iterator[bytes]:
                 return
     except OSError as error:
         raise read_error(item.path, error) from error
-    raise DataError(
-        f"{item.path} changed while it was being uploaded",
-        hint="Run the command again when nothing writes there.",
-        reason="FILE_CHANGED",
-    )
+    raise changed_error(item, doing=_DOING)

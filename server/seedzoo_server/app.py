@@ -15,6 +15,7 @@ from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.open import require_conditional_writes
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import LocalFailure, RequestError, Unauthenticated, ZooError
+from seedzoo.inference import providers
 from seedzoo_protos.v1 import (
     catalog_pb2,
     catalog_pb2_grpc,
@@ -25,9 +26,11 @@ from seedzoo_protos.v1 import (
 )
 from seedzoo_server.border import Border
 from seedzoo_server.catalog_service import CatalogServicer
+from seedzoo_server.connections import connection_options, room_for
 from seedzoo_server.dataset_service import DatasetServicer
 from seedzoo_server.decoders import decoder_of
-from seedzoo_server.identity import ANYBODY, Identity
+from seedzoo_server.evaluators import Evaluators
+from seedzoo_server.identity import Identity
 from seedzoo_server.labelling_service import Labelling
 from seedzoo_server.metrics import Metrics, serve_metrics
 from seedzoo_server.quotas import Quota
@@ -82,7 +85,7 @@ class ZooServer:
     def __init__(self, store: ObjectStore, settings: ServerSettings) -> None:
         self._store = store
         self._settings = settings
-        catalog = Catalog(store)
+        catalog = Catalog(store, look_s=settings.catalog_look_s)
         tenants = Tenants(
             store,
             max_items=settings.max_dataset_items,
@@ -94,9 +97,17 @@ class ZooServer:
             ),
         )
         self._sweeper = Sweeper(tenants, store, dataset_days=settings.dataset_days)
-        self._decoder = decoder_of(settings)
-        labelling = Labelling(catalog=catalog, max_pixels=settings.max_pixels, decoder=self._decoder)
         self._metrics = Metrics()
+        self._evaluators = Evaluators(settings)
+        providers.wanted(settings.provider)  # fails now rather than at the first selection
+        self._decoder = decoder_of(settings, self._metrics)
+        labelling = Labelling(
+            catalog=catalog,
+            max_pixels=settings.max_pixels,
+            decoder=self._decoder,
+            open_evaluator=self._evaluators.open_evaluator,
+            inference=settings.inference(),
+        )
         self._tracing = open_tracing(otel=settings.otel)
         self._runner = Runner(
             catalog=catalog,
@@ -105,16 +116,19 @@ class ZooServer:
             settings=settings,
             metrics=self._metrics,
             decoder=self._decoder,
+            open_evaluator=self._evaluators.open_evaluator,
             tracing=self._tracing,
         )
-        identify = _token_required(Tokens(store)) if settings.auth == "tokens" else _anybody
+        identify = _token_required(Tokens(store)) if settings.auth == "tokens" else None
         # Where nobody is told apart, a limit would let one caller shut out all others.
         rates = CallRates(settings.tenant_calls_per_s if settings.auth == "tokens" else 0)
         border = Border(identify, self._metrics, rates, self._tracing)
-        self._server = grpc.aio.server(interceptors=[border], options=_OPTIONS)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogServicer(catalog, url_expires_s=settings.url_expires_s), self._server
+        options = [*_OPTIONS, *connection_options(room_for(settings.max_connections))]
+        self._server = grpc.aio.server(interceptors=[border], options=options)
+        self._browsing = CatalogServicer(
+            catalog, url_expires_s=settings.url_expires_s, cache_bytes=settings.catalog_cache_mib << 20
         )
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self._browsing, self._server)
         dataset_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetServicer(tenants, self._runner), self._server)
         selection_pb2_grpc.add_SelectionServiceServicer_to_server(
             SelectionServicer(catalog, tenants, self._runner, labelling), self._server
@@ -146,6 +160,7 @@ class ZooServer:
         host, port = self._settings.host, self._settings.port
         check_address(self._settings)
         await asyncio.to_thread(require_conditional_writes, self._store)
+        await self._evaluators.connect()
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         credentials = tls_credentials(self._settings)
         try:
@@ -174,6 +189,7 @@ class ZooServer:
                 await asyncio.to_thread(self._store.exists, "probes/health")
             except ZooError as error:
                 reachable = False
+                self._metrics.store_failed()
                 if serving:
                     _log.error("the store cannot be reached: %s", error.message)
             else:
@@ -197,14 +213,11 @@ class ZooServer:
         await self._health.enter_graceful_shutdown()
         await self._runner.close()
         await asyncio.to_thread(self._decoder.close)
+        await asyncio.to_thread(self._evaluators.close)
         await self._server.stop(self._settings.shutdown_grace_s)
+        await asyncio.to_thread(self._browsing.close)
         await asyncio.to_thread(self._stop_metrics)
         await asyncio.to_thread(self._tracing.close)
-
-
-def _anybody(_token: str | None) -> Identity:
-    """Who calls a server that authenticates nobody; a token that is sent nevertheless says nothing."""
-    return ANYBODY
 
 
 def _token_required(tokens: Tokens) -> Callable[[str | None], Identity]:

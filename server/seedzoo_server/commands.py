@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import click
@@ -34,7 +35,17 @@ __all__ = ["demo", "serve"]
 _LOOK_S = 1.0
 
 
-@click.command()
+def _settings_help() -> str:
+    """Every setting, also those without a flag, as click prints it."""
+    lines = ["Settings in the environment, which flags overrule:"]
+    for name, field in ServerSettings.model_fields.items():
+        default = "unset" if field.default in (None, "") else str(field.default).lower()
+        lines.append(f"SEEDZOO_SERVER_{name.upper()}  [{default}]")
+        lines += wrap(field.description or "", 74, initial_indent="    ", subsequent_indent="    ")
+    return "\b\n" + "\n".join(lines)
+
+
+@click.command(epilog=_settings_help())
 @click.option("--store", help="s3://bucket/prefix or a directory.  [env: SEEDZOO_SERVER_STORE]")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1; env: SEEDZOO_SERVER_HOST]")
 @click.option("--port", type=int, help="Port; 0 for any free one.  [default: 7316; env: SEEDZOO_SERVER_PORT]")
@@ -45,6 +56,11 @@ _LOOK_S = 1.0
 @click.option("--tls-certificate", type=click.Path(path_type=Path), help="PEM file: certificate chain, for TLS.")
 @click.option("--tls-key", type=click.Path(path_type=Path), help="PEM file: its private key.")
 @click.option("--tls-client-ca", type=click.Path(path_type=Path), help="PEM file: authority of clients' certificates.")
+@click.option(
+    "--evaluate-on",
+    type=click.Choice(["local", "ray"]),
+    help="Where models run: here, or on the Ray cluster that RAY_ADDRESS names.  [default: local]",
+)
 @click.option("--metrics-port", type=int, help="Serve Prometheus metrics on this port.")
 @click.option("--otel", is_flag=True, default=None, help="Send OpenTelemetry traces to where OTEL_* variables say.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log.  [default: text]")
@@ -96,7 +112,10 @@ async def _serve(store: ObjectStore, settings: ServerSettings, console: Console,
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopping.set)
+        try:
+            loop.add_signal_handler(number, stopping.set)
+        except NotImplementedError:  # event loops of Windows know no signals
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stopping.set))
     server = ZooServer(store, settings)
     port = await server.start()
     address = f"{settings.host}:{port}"

@@ -122,6 +122,7 @@ def report_message(report: records.SelectionReport) -> selection_pb2.SelectionRe
             "delta", "candidates", "p_within", "detectable", "labels_to_separate", "reason", "class_counts", "warnings",
             "evaluations", "seconds", "selections_served", "n_groups", "higher_is_better", "n_unlabelled",
             "class_proportions", "proportions_source", "prior_used", "evaluations_exhaustive", "n_reserve",
+            "provider",
         )
     }  # fmt: skip
     return selection_pb2.SelectionReport(
@@ -130,6 +131,8 @@ def report_message(report: records.SelectionReport) -> selection_pb2.SelectionRe
         value=_stated(report.value),
         evidence=selection_pb2.Evidence.Value(f"EVIDENCE_{report.evidence.name}"),
         evaluation=selection_pb2.Evaluation.Value(f"EVALUATION_{report.evaluation.name}"),
+        race=None if report.race is None else selection_pb2.RaceSummary(**asdict(report.race)),
+        decision=None if report.decision is None else selection_pb2.RaceDecision(**asdict(report.decision)),
         requirement_status=_requirement_state(report.requirement_status),
         requirements=[
             selection_pb2.RequirementResult(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
 
-from seedzoo.errors import DataError, NotFound, RequestError
+from seedzoo.errors import NotFound, RequestError
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.convert import timestamp
 from seedzoo_server.identity import caller
+from seedzoo_server.incoming import Held, Incoming, PackWriter
 from seedzoo_server.runner import Runner
 from seedzoo_server.storage.datasets import MAX_BATCH, DatasetState, Item, SliceColumn
 from seedzoo_server.tenants import Tenant, Tenants
@@ -23,32 +24,9 @@ __all__ = ["DatasetServicer"]
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
-_PACK_BYTES = 8 << 20
-_PACK_ITEMS = 10_000
-_MESSAGE_BYTES = 1 << 20
+_PACK_THREADS = 4
 _MISSING_DEFAULT = 1000
 _MISSING_LARGEST = 10_000
-
-
-@dataclass
-class _Upload:
-    """One UploadItems call: the item that is arriving, and whole verified items that are not stored yet."""
-
-    state: DatasetState
-    index: int = -1
-    content: bytearray = field(default_factory=bytearray)
-    """What has arrived of it. No list of pieces: of one byte each they would take fifty times the memory."""
-    taken: set[int] = field(default_factory=set)
-    """Items of this call that are stored or pending: sent again, they are not stored again."""
-    pending: list[tuple[int, bytes]] = field(default_factory=list)
-    pending_bytes: int = 0
-    stored_count: int = 0
-    stored_bytes: int = 0
-
-    @property
-    def full(self) -> bool:
-        """Whether what is pending should become a pack."""
-        return self.pending_bytes >= _PACK_BYTES or len(self.pending) >= _PACK_ITEMS
 
 
 class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
@@ -57,6 +35,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     def __init__(self, tenants: Tenants, runner: Runner) -> None:
         self._tenants = tenants
         self._runner = runner
+        self._held = Held()
+        self._pack_threads = ThreadPoolExecutor(_PACK_THREADS, thread_name_prefix="seedzoo-packs")
 
     @property
     def _tenant(self) -> Tenant:
@@ -118,64 +98,33 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request_iterator: AsyncIterator[dataset_pb2.UploadItemsRequest], context: Context
     ) -> dataset_pb2.UploadItemsResponse:
         """Take items piece by piece; verify each against its descriptor; store packs as they fill."""
-        upload: _Upload | None = None
-        async for message in request_iterator:
-            if upload is None:
-                upload = _Upload(await asyncio.to_thread(self._tenant.datasets.state, message.dataset_id))
-            elif message.dataset_id:
-                raise RequestError("only the first message names the dataset", field="dataset_id")
-            if len(message.data) > _MESSAGE_BYTES:
-                raise RequestError(f"a message carries at most {_MESSAGE_BYTES} bytes", field="data")
-            self._take(upload, message.index, message.data)
-            if upload.full:
-                await self._store(upload)
-        if upload is None:
+        first = await anext(aiter(request_iterator), None)
+        if first is None:
             raise RequestError("the upload has no messages", field="dataset_id")
-        if upload.index >= 0:
-            size = upload.state.items[upload.index].size
-            raise DataError(
-                f"item {upload.index} is cut off: {len(upload.content)} of {size} bytes", reason="ITEM_CUT_OFF"
-            )
-        await self._store(upload)
-        return dataset_pb2.UploadItemsResponse(stored_count=upload.stored_count, stored_bytes=upload.stored_bytes)
-
-    @staticmethod
-    def _take(upload: _Upload, index: int, data: bytes) -> None:
-        if upload.index < 0:
-            if index not in upload.state.items:
-                raise RequestError(
-                    f"item {index} has not been described", hint="Call AppendItems first.", field="index"
-                )
-            upload.index = index
-        elif index != upload.index:
-            raise RequestError(f"item {index} starts before item {upload.index} is whole", field="index")
-        item = upload.state.items[index]
-        if not data and item.size:
-            raise RequestError(f"a message for item {index} carries no data", field="data")
-        if len(upload.content) + len(data) > item.size:
-            raise DataError(f"item {index} is longer than the {item.size} bytes described", reason="ITEM_CHANGED")
-        upload.content += data
-        if len(upload.content) < item.size:
-            return
-        content = bytes(upload.content)
-        upload.index, upload.content = -1, bytearray()
-        if hashlib.sha256(content).hexdigest() != item.sha256:
-            raise DataError(
-                f"item {index} differs from its SHA-256",
-                hint="It changed since it was described, or was damaged on the way: send it again.",
-                reason="ITEM_CHANGED",
-            )
-        if index not in upload.state.places and index not in upload.taken:
-            upload.taken.add(index)
-            upload.pending.append((index, content))
-            upload.pending_bytes += len(content)
-
-    async def _store(self, upload: _Upload) -> None:
-        if upload.pending:
-            await asyncio.to_thread(self._tenant.datasets.write_pack, upload.state.record.id, upload.pending)
-        upload.stored_count += len(upload.pending)
-        upload.stored_bytes += upload.pending_bytes
-        upload.pending, upload.pending_bytes = [], 0
+        tenant = self._tenant
+        datasets = tenant.datasets
+        state = await asyncio.to_thread(datasets.state, first.dataset_id)
+        incoming = Incoming(state, self._held, tenant.name)
+        writer = PackWriter(partial(datasets.write_pack, state.record.id), self._pack_threads, self._held)
+        try:
+            incoming.take(first)
+            del first  # up to 1 MiB
+            async for message in request_iterator:
+                if message.dataset_id:
+                    raise RequestError("only the first message names the dataset", field="dataset_id")
+                incoming.take(message)
+                if incoming.full:
+                    await writer.stored()
+                    writer.begin(incoming.pack())
+            incoming.end()
+            await writer.stored()
+            if incoming.pending:
+                writer.begin(incoming.pack())
+                await writer.stored()
+        finally:
+            incoming.dropped()
+            await writer.given_up()
+        return dataset_pb2.UploadItemsResponse(stored_count=writer.stored_count, stored_bytes=writer.stored_bytes)
 
     async def GetDataset(self, request: dataset_pb2.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """One dataset."""
@@ -208,6 +157,7 @@ def _message(state: DatasetState) -> dataset_pb2.Dataset:
         received_count=len(state.places),
         received_bytes=state.received_bytes,
         create_time=timestamp(state.record.created),
+        takes_whole_items=True,
         slice_columns=[
             dataset_pb2.SliceColumn(name=column.name, values=column.values) for column in state.record.slice_columns
         ],

@@ -6,7 +6,6 @@ which ask for no credentials.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from seedzoo.errors import LocalFailure, RequestError
+from seedzoo.flock import flock, require_flock
 from seedzoo_server.weed_process import HOST, Ports, WeedProcess, find_weed, pick_ports, remove_sockets
 
 if TYPE_CHECKING:
@@ -148,11 +148,12 @@ class EmbeddedS3:
         )
 
     def _prepare(self) -> None:
+        require_flock()
         (self._dir / "data").mkdir(parents=True, exist_ok=True)
         self._dir.chmod(0o700)
         self._lock = os.open(self._dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._lock, wait=False)
         except BlockingIOError as error:
             raise LocalFailure(
                 f"another embedded store runs on {self._dir}", hint="Stop it or use another directory."

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.names import FamilyRef
 from seedzoo.engine.queried import predict_all, queried_report
+from seedzoo.engine.spread_evaluator import OpenEvaluator
 from seedzoo.errors import AlreadyExists, Conflict, DataError, RequestError
 from seedzoo.inference.decoding import Decoder
+from seedzoo.inference.settings import InferenceSettings
 from seedzoo.records import ProgressUpdate, SelectionReport, SelectionState
 from seedzoo_protos.v1 import selection_pb2
 from seedzoo_server.storage.labelling import OpenLabelling
@@ -71,12 +73,24 @@ class Labelling:
         catalog: Where families come from.
         max_pixels: Largest image that is decoded.
         decoder: Decodes the images.
+        open_evaluator: Evaluates elsewhere than in this process; None for here.
+        inference: Hardware and memory for models in this process.
     """
 
-    def __init__(self, *, catalog: Catalog, max_pixels: int, decoder: Decoder) -> None:
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        max_pixels: int,
+        decoder: Decoder,
+        open_evaluator: OpenEvaluator | None = None,
+        inference: InferenceSettings | None = None,
+    ) -> None:
         self._catalog = catalog
         self._max_pixels = max_pixels
         self._decoder = decoder
+        self._open_evaluator = open_evaluator
+        self._inference = inference
 
     def prepare(
         self,
@@ -103,11 +117,13 @@ class Labelling:
             load_model=lambda variant: self._catalog.model(release, variant),
             examples=tenant.datasets.examples(state),
             audit=wanted.audit,
-            max_pixels=self._max_pixels,
+            max_pixels=tenant.largest_image(self._max_pixels),
             predictions=tenant.datasets.predictions(request.dataset_id, release.id),
             on_progress=on_progress,
             should_stop=should_stop,
             decoder=self._decoder,
+            open_evaluator=self._open_evaluator,
+            inference=self._inference,
         )
         tenant.labellings.create(
             request.dataset_id,
@@ -118,6 +134,7 @@ class Labelling:
             seed=wanted.seed,
             seconds=found.seconds,
             warnings=found.warnings,
+            provider=found.provider,
         )
 
     def next_items(self, tenant: Tenant, selection_id: str) -> selection_pb2.NextItemsResponse:
@@ -218,6 +235,7 @@ class Labelling:
             delta=request.delta,
             warnings=session.record.warnings,
             seconds=session.record.seconds,
+            provider=session.record.provider,
             selections_served=tenant.selections.served(record, tenant.datasets.selections(request.dataset_id)),
         )
 

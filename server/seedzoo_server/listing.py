@@ -7,9 +7,9 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from seedzoo.errors import RequestError
-from seedzoo.records import Variant
 
 __all__ = ["arrange"]
 
@@ -23,11 +23,22 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "=": operator.eq,
 }  # fmt: skip
 
+
+class Tagged(Protocol):
+    """Whatever belongs to a variant."""
+
+    @property
+    def tag(self) -> str:
+        """The variant's tag."""
+        ...
+
+
+Item = TypeVar("Item", bound=Tagged)
 Accuracies = Mapping[str, Mapping[str, float]]
 """Accuracy by condition, then by tag."""
 
 
-def arrange(variants: Sequence[Variant], accuracies: Accuracies, *, where: str, order_by: str) -> list[Variant]:
+def arrange(variants: Sequence[Item], accuracies: Accuracies, *, where: str, order_by: str) -> list[Item]:
     """The variants that pass the filter, in the asked order; by tag where none is asked for.
 
     A variant that was not measured on a condition passes no filter on it and comes last in an order by it.

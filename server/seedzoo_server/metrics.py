@@ -7,11 +7,12 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from seedzoo.errors import LocalFailure
+from seedzoo.inference.decoding_process import DeathCause
 from seedzoo.records import SelectionReport
 
 __all__ = ["Metrics", "serve_metrics"]
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
 class Metrics:
@@ -41,6 +42,14 @@ class Metrics:
         self._store_errors = Counter(
             "seedzoo_store_errors", "Failures of the object store, also those that passed.", registry=self.registry
         )
+        self._decoder_deaths = Counter(
+            "seedzoo_decoder_deaths",
+            "Processes that decode images and died or were killed over one.",
+            ["reason"],
+            registry=self.registry,
+        )
+        for cause in DeathCause:  # there from the start, so that a first one is an increase
+            self._decoder_deaths.labels(cause)
         self._waiting = Gauge(
             "seedzoo_selections_waiting", "Selections in this server's queue.", registry=self.registry
         )
@@ -67,6 +76,10 @@ class Metrics:
     def store_failed(self) -> None:
         """The store did not do what it was asked."""
         self._store_errors.inc()
+
+    def decoder_died(self, cause: DeathCause) -> None:
+        """A process that decodes images died or was killed."""
+        self._decoder_deaths.labels(cause).inc()
 
     def serving(self, *, reachable: bool) -> None:
         """Whether the store can be reached."""

@@ -47,6 +47,8 @@ class Quota:
     max_datasets: int | None = None
     max_items: int | None = None
     """Announced items of all datasets."""
+    max_image_pixels: int | None = None
+    """Pixels of the largest image that is decoded; the server's own limit holds beside it."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

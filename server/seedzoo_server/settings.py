@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from seedzoo.inference.decode import DEFAULT_MAX_PIXELS
+from seedzoo.inference.settings import InferenceSettings, Provider
 
 __all__ = ["DEFAULT_PORT", "ServerSettings", "is_loopback"]
 
@@ -44,7 +46,13 @@ class ServerSettings(BaseSettings):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="least level that is logged")
     ] = "info"
+    max_connections: Annotated[
+        int, Field(ge=1, description="most connections open at the same time; further ones are closed at once")
+    ] = 4096
     max_queue: Annotated[int, Field(ge=1, description="most selections that wait on this server")] = 1000
+    stuck_s: Annotated[
+        float, Field(gt=0, description="seconds without a sign of life of its own after which a selection fails")
+    ] = 1800.0
     lease_s: Annotated[
         float, Field(ge=0.2, description="seconds without a sign of life after which another server takes over")
     ] = 15.0
@@ -74,8 +82,37 @@ class ServerSettings(BaseSettings):
     decoder_image_s: Annotated[
         float, Field(gt=0, description="seconds of CPU that decoding one image may take in such a process")
     ] = 20.0
+    catalog_look_s: Annotated[
+        float, Field(ge=0, description="seconds until a newly published release is noticed; 0 to look at each call")
+    ] = 1.0
+    catalog_cache_mib: Annotated[
+        int, Field(ge=1, description="MiB of memory for answers about the releases asked about last")
+    ] = 128
+    evaluate_on: Annotated[
+        Literal["local", "ray"],
+        Field(description="where models run: here, or on the Ray cluster of RAY_ADDRESS (one of its own where unset)"),
+    ] = "local"
+    provider: Annotated[
+        Provider,
+        Field(description="hardware that runs models: CUDA where it is active (auto), cpu, or cuda, an error without"),
+    ] = "auto"
+    model_memory_bytes: Annotated[
+        int | None,
+        Field(ge=1, description="bytes that open models may take; half of the memory that may be used where unset"),
+    ] = None
+    calibration_folder: Annotated[
+        Path | None,
+        Field(description="cache of this machine that keeps measured batch sizes over restarts; none where unset"),
+    ] = None
     url_expires_s: Annotated[int, Field(ge=1, description="life of a presigned download URL in seconds")] = 900
     shutdown_grace_s: Annotated[float, Field(ge=0, description="seconds that running calls get at shutdown")] = 5.0
+
+    def inference(self) -> InferenceSettings:
+        """How one of the selections that are evaluated at the same time runs its models."""
+        whole = InferenceSettings(
+            provider=self.provider, memory_bytes=self.model_memory_bytes, cache_folder=self.calibration_folder
+        )
+        return replace(whole, memory_bytes=max(1, whole.budget() // self.concurrent_selections))
 
 
 def is_loopback(host: str) -> bool:

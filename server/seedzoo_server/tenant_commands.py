@@ -95,6 +95,7 @@ def show(name: str, store: str) -> None:
 @_limit_option("--max-bytes", parse_size, example="10GB", text="Most bytes in all datasets: 10GB, 1.5TiB.")
 @_limit_option("--max-datasets", parse_count, example="1000", text="Most datasets.")
 @_limit_option("--max-items", parse_count, example="1,000,000", text="Most items in all datasets.")
+@_limit_option("--max-image-pixels", parse_count, example="50,000,000", text="Pixels of the largest image.")
 @store_option
 def set_quota(name: str, store: str, **limits: tuple[int | None] | None) -> None:
     """Set quotas of the tenant NAME; those that are not named stay.
@@ -105,7 +106,7 @@ def set_quota(name: str, store: str, **limits: tuple[int | None] | None) -> None
     check_tenant(name)
     changes = {field: given[0] for field, given in limits.items() if given is not None}
     if not changes:
-        raise click.UsageError("say at least one of --max-bytes, --max-datasets and --max-items")
+        raise click.UsageError("say at least one of --max-bytes, --max-datasets, --max-items and --max-image-pixels")
     with lasting_store(store, what="a quota") as opened:
         folder = ScopedStore(opened, f"{TENANTS}/{name}")
         quota = change_quota(folder, changes)
@@ -123,7 +124,12 @@ def _tell(name: str, quota: Quota, used: Usage) -> None:
     console = Console.current()
     console.result(
         {"tenant": name, "quota": quota, "used": used},
-        Rows([what, shown(has), f"of {_limit(limit, shown)}"] for what, has, limit, shown in rows),
+        Rows(
+            [
+                *([what, shown(has), f"of {_limit(limit, shown)}"] for what, has, limit, shown in rows),
+                ["pixels of an image", "", f"at most {_limit(quota.max_image_pixels, str)}"],
+            ]
+        ),
     )
     passed = [what for what, has, limit, _ in rows if limit and has > limit]
     if passed:

@@ -10,7 +10,7 @@ from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import RequestError
 from seedzoo_server.identity import TENANTS, check_tenant
-from seedzoo_server.quotas import Quota, QuotaGuard
+from seedzoo_server.quotas import Quota, QuotaGuard, read_quota
 from seedzoo_server.storage.datasets import Datasets
 from seedzoo_server.storage.labelling import Labellings
 from seedzoo_server.storage.selections import Selections
@@ -30,6 +30,15 @@ class Tenant:
     datasets: Datasets
     selections: Selections
     labellings: Labellings
+
+    def largest_image(self, server_limit: int) -> int:
+        """Pixels of the largest image that is decoded for this tenant: its quota, or the server's limit if smaller.
+
+        Raises:
+            IntegrityError: The stored quota is damaged.
+        """
+        own = read_quota(self.store)[0].max_image_pixels
+        return min(own, server_limit) if own else server_limit
 
 
 class Tenants:

@@ -232,10 +232,13 @@ def test_what_a_store_says_of_its_objects_is_for_the_log(tmp_path: Path, caplog:
             return super().get(key + "-gone" if "/items/" in key else key)
 
     item = dataset_pb2.ItemDescriptor(index=0, sha256=bytes(32), size=1)
-    with serving(Losing(tmp_path / "bucket-7")) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with serving(LocalStore(tmp_path / "bucket-7")) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         caller = Caller(channel)
         dataset = caller("CreateDataset", request_id="x", classes=["a"], item_count=1).id
-        code, reason, message = refusal(caller, "AppendItems", dataset_id=dataset, items=[item])
+        caller("AppendItems", dataset_id=dataset, items=[item])
+    # Another server: the first one remembers what it wrote.
+    with serving(Losing(tmp_path / "bucket-7")) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        code, reason, message = refusal(Caller(channel), "ListMissing", dataset_id=dataset)
     assert (code, reason) == (grpc.StatusCode.ABORTED, "CONFLICT")
     assert "bucket-7" not in message
     assert "tenants/" not in message

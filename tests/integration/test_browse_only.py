@@ -108,6 +108,12 @@ def test_results_are_listed_shown_and_compared(client: Client, zoo: Callable[...
     assert "For browsing only: no variant can be selected, as it is not certified" in shown
     assert "Results from: Table 3 of a paper" in shown
     assert "certified equally accurate: within" not in shown
+    assert "recomputes the certificate" not in shown
+    assert "the server recomputes the certificate before it selects, not to show it here" in " ".join(
+        zoo("show", "rich").stdout.split()
+    )
+    checked = zoo("doctor").stdout
+    assert "mini, open (browse only), papers (browse only), rich" in checked
     assert "Classes" not in shown
     assert next(line for line in shown.splitlines() if line.startswith("hard")).split()[:3] == ["hard", "2", "50.0"]
     one = zoo("show", "papers/b")

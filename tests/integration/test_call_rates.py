@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import grpc
 import pytest
 from real_server import Caller, fault, serving, small_store
 
+from seedzoo.errors import LimitExceeded
+from seedzoo_client import AsyncClient, Client
 from seedzoo_client.status import from_rpc_error, is_transient
+from seedzoo_server import rates
 from seedzoo_server.tokens import Tokens
 
 
@@ -39,3 +44,31 @@ def test_nobody_is_counted_where_nobody_is_told_apart(tmp_path: Path) -> None:
     ):
         for _ in range(5):
             assert Caller(channel)("GetFamily", name="mini").name == "mini"
+
+
+def test_clients_come_back_when_the_server_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both clients, on a server that refuses each call once: not one of them fails, and none comes back too early."""
+    waited: list[float] = []
+    refused: list[float] = []
+
+    def every_other(_: rates.CallRates, tenant: str) -> None:
+        if refused:
+            waited.append(time.monotonic() - refused.pop())
+            return
+        refused.append(time.monotonic())
+        raise LimitExceeded("too many calls", reason="RATE_LIMITED", retry_s=0.4)
+
+    monkeypatch.setattr(rates.CallRates, "count", every_other)
+    with serving(small_store(tmp_path)) as port:
+        target, home = f"127.0.0.1:{port}", tmp_path / "home"
+        with Client(target, home=home, offline=False) as client:
+            assert client.family("mini").name == "mini"
+            assert [family.name for family in client.families()] == ["mini"]
+
+        async def asked() -> list[str]:
+            async with AsyncClient(target, home=home, offline=False) as client:
+                return [(await client.family("mini")).name, *(family.name for family in await client.families())]
+
+        assert asyncio.run(asked()) == ["mini", "mini"]
+    assert len(waited) == 4
+    assert min(waited) >= 0.4

@@ -117,7 +117,7 @@ def test_all_is_well(port: int, doctor: Doctor, tmp_path: Path) -> None:
     code, checks = doctor(port)
     assert code == 0
     assert {name for name, check in checks.items() if check["outcome"] == "skipped"} == {"tls", "clock"}
-    assert checks["families"]["details"] == {"families": ["mini"]}
+    assert checks["families"]["details"] == {"families": ["mini"], "browse_only": []}
     assert checks["token"]["details"] == {"wanted": False}
     assert 0 < checks["round trip"]["details"]["median_seconds"] < 5
     assert checks["settings"]["details"]["server"] == {"value": f"127.0.0.1:{port}", "from": "--server"}

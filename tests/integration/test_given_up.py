@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,13 @@ class Refusing:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
         self.refuse = threading.Event()
+        self.away, self.asked = threading.Event(), threading.Event()
+
+    def list_folders(self, *arguments: Any, **more: Any) -> Any:
+        if self.away.is_set():
+            self.asked.set()
+            raise StoreError("the store is away")
+        return self._store.list_folders(*arguments, **more)
 
     def put(self, key: str, *arguments: Any, **more: Any) -> Any:
         if self.refuse.is_set() and "/selections/" in key:
@@ -70,11 +78,9 @@ def given_up(one: Caller, one_store: Refusing, hold: Hold) -> str:
     hold.let_go.set()
     with pytest.raises(grpc.RpcError) as caught:
         one.settled(selection_id)
-    code, _, message = fault(caught.value)
-    assert (code, message) == (
-        grpc.StatusCode.UNAVAILABLE,
-        "the store did not take the result of this selection",
-    )
+    code, reason, message = fault(caught.value)
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_FAILS")
+    assert "which is tried again in " in message
     return selection_id
 
 
@@ -107,3 +113,39 @@ def test_it_is_taken_up_again_where_the_other_server_died(
     assert records.claim(selection_id, worker="dies", abandoned=etag) is not None
     one_store.refuse.clear()
     assert one.settled(selection_id).state == SUCCEEDED
+
+
+def test_alone_it_tries_again_by_itself_and_watchers_are_told(
+    one: Caller, one_store: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_RESTS_S", (0.5, 1.0))
+    selection_id = given_up(one, one_store, Hold(monkeypatch))
+    with pytest.raises(grpc.RpcError) as caught:
+        one.settled(selection_id)
+    assert fault(caught.value)[1] == "STORE_FAILS"
+    one_store.refuse.clear()
+    assert watched_to_the_end(one, selection_id).state == SUCCEEDED
+
+
+def test_a_store_that_was_away_and_is_back_is_not_waited_for(
+    one: Caller, one_store: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_RESTS_S", (1000.0,))
+    selection_id = given_up(one, one_store, Hold(monkeypatch))
+    one_store.away.set()
+    assert one_store.asked.wait(30), "the server looks for unfinished selections"
+    one_store.away.clear()
+    one_store.refuse.clear()
+    assert watched_to_the_end(one, selection_id).state == SUCCEEDED
+
+
+def watched_to_the_end(one: Caller, selection_id: str) -> selection_pb2.Selection:
+    """The selection when it has ended; until then it may rest for a while."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return one.settled(selection_id)
+        except grpc.RpcError as error:
+            if fault(error)[1] != "STORE_FAILS" or time.monotonic() > end:
+                raise
+            time.sleep(0.05)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import random
-import socket
 import struct
 import threading
 import time
@@ -14,7 +13,7 @@ import tracemalloc
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from real_server import METHODS, Caller, examples, fault, message_of, pieces, serving, small_store
 
+from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.errors import Cancelled, DataError
 from seedzoo.inference.decode import decode_image
 from seedzoo.records import Preprocessing
 from seedzoo_protos.v1 import dataset_pb2, selection_pb2
 from seedzoo_server import runner
-from seedzoo_server.dataset_service import DatasetServicer, _Upload
+from seedzoo_server.incoming import Incoming
+from seedzoo_server.quotas import change_quota
 from seedzoo_server.storage.dataset_records import DatasetRecord, DatasetState, Item
 
 FAILED = selection_pb2.SELECTION_STATE_FAILED
@@ -183,6 +184,25 @@ def test_bombs_are_refused_each_by_its_index(caller: Caller, classes: list[str])
     # A stream that holds far more than its header says is read only as far as the header says.
     dataset = caller.upload([*good, bare_png(8, 8, pixels=deep)], [*labels, 0], classes)
     assert caller.settled(caller.start(dataset).id).state == SUCCEEDED
+
+
+def test_a_tenants_largest_image_lowers_the_servers(tmp_path: Path) -> None:
+    store = small_store(tmp_path)
+    tenant = ScopedStore(store, "tenants/default")
+    with serving(store, max_pixels=3_000) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        caller = Caller(channel, timeout=20)
+        classes = list(caller("GetFamily", name="mini").task.classes)
+        good, labels = examples(classes, per_class=1)
+        large = saved(Image.new("L", (50, 50)), "PNG")
+        dataset = caller.upload([*good, large], [*labels, 0], classes)
+        change_quota(tenant, {"max_image_pixels": 2_000})
+        ended = caller.settled(caller.start(dataset).id)
+        assert [item.index for item in ended.error.items] == [len(good)]
+        assert "2,000 pixels" in ended.error.items[0].message
+        change_quota(tenant, {"max_image_pixels": 1 << 40})  # more than the server takes counts for nothing
+        assert caller.settled(caller.start(dataset).id).state == SUCCEEDED
+        huge = caller.upload([*good, saved(Image.new("L", (60, 60)), "PNG")], [*labels, 0], classes)
+        assert caller.settled(caller.start(huge).id).state == FAILED
 
 
 def mutated(raw: bytes, chance: random.Random) -> bytes:
@@ -511,15 +531,15 @@ def test_pieces_of_one_byte_take_no_more_memory_than_the_item() -> None:
     content = bytes(300_000)
     item = Item(index=0, sha256=hashlib.sha256(content).hexdigest(), size=len(content), label=-1)
     record = DatasetRecord(id="ds", classes=("a",), item_count=1, created="")
-    upload = _Upload(DatasetState(record, "", items={0: item}))
+    incoming = Incoming(DatasetState(record, "", items={0: item}))
     tracemalloc.start()
     try:
         for position in range(len(content)):
-            DatasetServicer._take(upload, 0, content[position : position + 1])
+            incoming.take(dataset_pb2.UploadItemsRequest(index=0, data=content[position : position + 1]))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert upload.pending == [(0, content)]
+    assert incoming.pending == [(0, content)]
     assert peak < 4 * len(content)
 
 
@@ -582,20 +602,6 @@ def test_streams_that_nobody_reads(caller: Caller, port: int, dataset: str, monk
                 each.cancel()
     caller("CancelSelection", selection_id=selection.id)
     over.set()
-    serves(caller)
-
-
-def test_idle_connections(caller: Caller, port: int) -> None:
-    before = resident_bytes()
-    with ExitStack() as stack:
-        for number in range(300):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            if number % 3 == 1:
-                connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
-            elif number % 3 == 2:
-                connection.sendall(os.urandom(100))
-        serves(caller)
-        assert resident_bytes() - before < 200 << 20
     serves(caller)
 
 

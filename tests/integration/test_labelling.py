@@ -200,6 +200,7 @@ def test_questions_are_those_of_the_selector_and_labels_make_the_report(caller: 
     done = caller.submit(started.id, finish=True)
     assert done.selection.state == SUCCEEDED
     report = done.selection.report
+    assert report.provider == "CPUExecutionProvider"
     choice = twin.choice(0.05, 0.01)
     tags = {score.variant for score in report.scores}
     assert len(tags) == 8

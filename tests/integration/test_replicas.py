@@ -17,7 +17,7 @@ from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.scoped import ScopedStore
 from seedzoo.errors import DataError
-from seedzoo.records import ProgressUpdate, SelectionPhase, SelectionState
+from seedzoo.records import ProgressUpdate, RaceDecision, SelectionPhase, SelectionState
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc, selection_pb2, selection_pb2_grpc
 from seedzoo_server import runner
 from seedzoo_server.fair_queue import FairQueue
@@ -89,6 +89,34 @@ def test_a_dead_workers_selection_is_taken_over_and_its_late_result_does_not_cou
         assert records.claim(again.id, worker="late") is None
         hold.let_go.set()
         assert watched(channel, again.id)[-1].selection.state == SUCCEEDED
+
+
+def test_whoever_takes_over_goes_on_as_was_decided(shared: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    decision = RaceDecision(race=True, predicted_seconds=75.0)
+    given, original = [], runner.run_selection
+
+    def decides(**arguments: Any) -> Any:
+        given.append(arguments["decision"])
+        if arguments["decision"] is None:
+            arguments["on_decision"](decision)
+        return original(**arguments)
+
+    monkeypatch.setattr(runner, "run_selection", decides)
+    with serving(shared) as channel:
+        dataset_id = upload(channel, examples(channel, 1))
+        started = start(channel, dataset_id)
+        watched(channel, started.id)
+        records = Selections(ScopedStore(shared, "tenants/default"))
+        assert records.get(started.id).decision == decision
+        again = records.create("again", b"body", records.get(started.id).request)
+        taken = records.claim(again.id, worker="dies")
+        assert taken is not None
+        records.decide(again.id, decision, epoch=taken.epoch)
+        records.release(again.id, epoch=taken.epoch)
+        assert watched(channel, again.id)[-1].selection.state == SUCCEEDED
+        records.decide(again.id, RaceDecision(race=False), epoch=taken.epoch)
+    assert given == [None, decision]
+    assert records.get(again.id).decision == decision
 
 
 def test_only_a_record_that_does_not_change_is_taken_over(shared: MemoryStore) -> None:

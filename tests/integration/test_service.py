@@ -263,6 +263,7 @@ def test_selection_end_to_end(channel: grpc.Channel) -> None:
     assert report.accuracy.low <= report.accuracy.estimate <= report.accuracy.high
     assert {baseline.name for baseline in report.baselines} == {"family_mean", "best_held_out", "ensemble"}
     assert report.evaluations == 60 * 4
+    assert report.provider == "CPUExecutionProvider"
     assert sum(report.class_counts.values()) == 60
     assert len(report.profile) > 30
     mean = np.mean([score.accuracy.estimate for score in report.scores])

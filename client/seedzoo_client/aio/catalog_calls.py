@@ -13,7 +13,6 @@ from seedzoo_client.catalog_requests import (
     profile_request,
     variant_request,
 )
-from seedzoo_client.status import translated
 from seedzoo_client.views import FamilyView, ProfileView, VariantView
 from seedzoo_protos.v1 import catalog_pb2
 
@@ -37,16 +36,15 @@ class AsyncCatalogCalls(ABC):
     async def families(self) -> list[FamilyView]:
         """All families that the server offers, by name."""
         connection = await self._connection()
-        with translated(self.server):
-            return [
-                convert.family_view(family)
-                async for page in pages(
-                    lambda token: connection.call(
-                        connection.catalog.ListFamilies, catalog_pb2.ListFamiliesRequest(page_token=token)
-                    )
+        return [
+            convert.family_view(family)
+            async for page in pages(
+                lambda token: connection.patiently(
+                    connection.catalog.ListFamilies, catalog_pb2.ListFamiliesRequest(page_token=token)
                 )
-                for family in page.families
-            ]
+            )
+            for family in page.families
+        ]
 
     async def family(self, name: str) -> FamilyView:
         """One family: ``<family>``, ``<family>@<alias>`` or ``<family>@<release>``.
@@ -56,8 +54,7 @@ class AsyncCatalogCalls(ABC):
         """
         request = family_request(name)
         connection = await self._connection()
-        with translated(self.server):
-            return convert.family_view(await connection.call(connection.catalog.GetFamily, request))
+        return convert.family_view(await connection.patiently(connection.catalog.GetFamily, request))
 
     async def variants(
         self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
@@ -71,13 +68,12 @@ class AsyncCatalogCalls(ABC):
         listing = VariantListing(family, filter, order_by, limit)
         connection = await self._connection()
         found: list[VariantView] = []
-        with translated(self.server):
-            async for page in pages(
-                lambda token: connection.call(connection.catalog.ListVariants, listing.page(token))
-            ):
-                found += [convert.variant_view(variant) for variant in page.variants]
-                if listing.full(len(found)):
-                    return found[:limit]
+        async for page in pages(
+            lambda token: connection.patiently(connection.catalog.ListVariants, listing.page(token))
+        ):
+            found += [convert.variant_view(variant) for variant in page.variants]
+            if listing.full(len(found)):
+                return found[:limit]
         return found
 
     async def variant(self, name: str) -> VariantView:
@@ -88,8 +84,7 @@ class AsyncCatalogCalls(ABC):
         """
         request = variant_request(name)
         connection = await self._connection()
-        with translated(self.server):
-            return convert.variant_view(await connection.call(connection.catalog.GetVariant, request))
+        return convert.variant_view(await connection.patiently(connection.catalog.GetVariant, request))
 
     async def card(self, name: str) -> str:
         """The model card of a family or of a variant, as Markdown.
@@ -99,8 +94,7 @@ class AsyncCatalogCalls(ABC):
         """
         request = card_request(name)
         connection = await self._connection()
-        with translated(self.server):
-            return str((await connection.call(connection.catalog.GetCard, request)).text)
+        return str((await connection.patiently(connection.catalog.GetCard, request)).text)
 
     async def profile(self, family: str) -> ProfileView:
         """The measured table variant x condition of a family.
@@ -110,5 +104,4 @@ class AsyncCatalogCalls(ABC):
         """
         request = profile_request(family)
         connection = await self._connection()
-        with translated(self.server):
-            return convert.profile_view(await connection.call(connection.catalog.GetProfile, request))
+        return convert.profile_view(await connection.patiently(connection.catalog.GetProfile, request))

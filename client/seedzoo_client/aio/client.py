@@ -81,7 +81,7 @@ class AsyncClient(ClientBase, AsyncCatalogCalls):
 
     async def upload(
         self,
-        data: DataSource,
+        data: DataSource | Scan,
         *,
         family: str | None = None,
         label_map: LabelMap | None = None,
@@ -93,7 +93,8 @@ class AsyncClient(ClientBase, AsyncCatalogCalls):
         """Bring images to the server; what it already has is not sent again. See :meth:`seedzoo_client.Client.upload`.
 
         Args:
-            data: Folder, CSV file (``path,label``), or pairs of image path and class name; labels may be missing.
+            data: Folder, CSV file (``path,label``), or pairs of image path and class name; labels may be missing. Or
+                what was found in such a folder or file already.
             family: Whose classes the labels are; may be left out when one family fits.
             label_map: The user's class names to the task's, or a CSV, JSON or TOML file with them.
             group: Column of the CSV file that says which images depend on each other (patient, video).
@@ -289,7 +290,7 @@ class AsyncClient(ClientBase, AsyncCatalogCalls):
 
     async def _upload(
         self,
-        data: DataSource,
+        data: DataSource | Scan,
         family: str | None,
         label_map: LabelMap | None,
         group: str | None,

@@ -12,10 +12,10 @@ import grpc
 from seedzoo.errors import Cancelled
 from seedzoo_client.bearer import Bearer
 from seedzoo_client.channel import Address, channel_options
-from seedzoo_client.progress import ProgressCallback
+from seedzoo_client.progress import ProgressCallback, ignore
 from seedzoo_client.retry import Backoff
 from seedzoo_client.settings import RetryConfig
-from seedzoo_client.status import from_rpc_error, is_transient, trouble
+from seedzoo_client.status import asked_wait, from_rpc_error, is_transient
 from seedzoo_protos.v1 import catalog_pb2_grpc, dataset_pb2_grpc, selection_pb2_grpc
 
 __all__ = ["Connection", "pages"]
@@ -89,6 +89,22 @@ class Connection:
         with self._watched():
             return await method(request, metadata=self._metadata, timeout=timeout or self.timeout)
 
+    async def patiently(self, method: grpc.aio.UnaryUnaryMultiCallable[_Q, _R], request: _Q) -> _R:
+        """The response to a request that only reads, as :func:`seedzoo_client.retry.patiently` gets it.
+
+        Raises:
+            ZooError: The call failed.
+        """
+        backoff = Backoff(RetryConfig(total_seconds=self.timeout), progress=ignore)
+        while True:
+            try:
+                return await self.call(method, request)
+            except grpc.RpcError as error:
+                seconds = None if asked_wait(error) is None else backoff.delay(error)
+                if seconds is None:
+                    raise from_rpc_error(error, server=self.server) from error
+            await asyncio.sleep(seconds)
+
     async def persistently(
         self, method: grpc.aio.UnaryUnaryMultiCallable[_Q, _R], request: _Q, *, progress: ProgressCallback
     ) -> _R:
@@ -102,7 +118,7 @@ class Connection:
             try:
                 return await self.call(method, request)
             except grpc.RpcError as error:
-                seconds = backoff.delay(trouble(error)) if is_transient(error) else None
+                seconds = backoff.delay(error) if is_transient(error) else None
                 if seconds is None:
                     raise from_rpc_error(error, server=self.server) from error
             await asyncio.sleep(seconds)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 
@@ -15,7 +17,9 @@ from seedzoo_client.datasets import LocalDataset
 from seedzoo_client.fingerprint import HashedItem, hash_items
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.upload_steps import (
+    DESCRIBED_AT_ONCE,
     PART_SECONDS,
+    PARTS_AT_ONCE,
     Rounds,
     UploadedDataset,
     create_request,
@@ -28,6 +32,8 @@ from seedzoo_client.upload_steps import (
 from seedzoo_protos.v1 import dataset_pb2
 
 __all__ = ["AsyncUploader"]
+
+_T = TypeVar("_T")
 
 _PORTION_BYTES = 1 << 20
 _PORTION_MESSAGES = 256
@@ -62,9 +68,14 @@ class AsyncUploader:
         made = await self._connection.persistently(self._stub.CreateDataset, request, progress=progress)
         created(made.id)
         if made.described_count < len(items):
-            for described in describe_requests(made.id, items):
-                await self._connection.persistently(self._stub.AppendItems, described, progress=progress)
-        await self._send_missing(made.id, items, progress)
+            calls = (
+                self._connection.persistently(self._stub.AppendItems, request, progress=progress)
+                for request in describe_requests(made.id, items)
+            )
+            async with aclosing(_ahead(calls, DESCRIBED_AT_ONCE)) as described:
+                async for _ in described:
+                    pass
+        await self._send_missing(made, items, progress)
         return await finished(partial(uploaded_dataset, made.id, family, dataset, items))
 
     async def _missing(self, dataset_id: str) -> list[int]:
@@ -76,24 +87,50 @@ class AsyncUploader:
             for index in page.indices
         ]
 
-    async def _send_missing(self, dataset_id: str, items: Sequence[HashedItem], progress: ProgressCallback) -> None:
+    async def _send_missing(
+        self, dataset: dataset_pb2.Dataset, items: Sequence[HashedItem], progress: ProgressCallback
+    ) -> None:
         connection = self._connection
         rounds = Rounds(len(items), server=connection.server, retry=connection.retry, progress=progress)
         while True:
             try:
-                missing = await self._missing(dataset_id)
+                missing = await self._missing(dataset.id)
                 if not rounds.missing(len(missing)):
                     return
-                for part in parts(missing, items):
-                    async with aclosing(_messages(item_messages(dataset_id, part, items))) as messages:
-                        await connection.send(self._stub.UploadItems, messages, timeout=PART_SECONDS)
-                    rounds.sent(len(part))
+                begun = (self._send_part(dataset, part, items) for part in parts(missing, items))
+                # While the end of one part is being stored, the next one travels.
+                async with aclosing(_ahead(begun, PARTS_AT_ONCE)) as sent:
+                    async for count in sent:
+                        rounds.sent(count)
                 rounds.ended()
             except grpc.RpcError as error:
                 seconds = rounds.broke(error)
             else:
                 continue
             await asyncio.sleep(seconds)
+
+    async def _send_part(self, dataset: dataset_pb2.Dataset, part: Sequence[int], items: Sequence[HashedItem]) -> int:
+        async with aclosing(_messages(item_messages(dataset, part, items))) as messages:
+            await self._connection.send(self._stub.UploadItems, messages, timeout=PART_SECONDS)
+        return len(part)
+
+
+async def _ahead(begun: Iterator[Coroutine[Any, Any, _T]], count: int) -> AsyncGenerator[_T, None]:
+    """Results in order, up to ``count`` of them worked on; what was not waited for is cancelled at the end."""
+    running: deque[asyncio.Task[_T]] = deque()
+    try:
+        for work in begun:
+            running.append(asyncio.create_task(work))
+            if len(running) == count:
+                yield await running[0]
+                running.popleft()
+        while running:
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _hashed(

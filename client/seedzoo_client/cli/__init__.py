@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
 
 from seedzoo.console import EXIT_CODES_HELP, Console
@@ -38,6 +36,8 @@ then from config.toml. Results go to stdout, everything else to stderr.
 
 def _show_version(ctx: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if asked and not ctx.resilient_parsing:
+        from importlib.metadata import version  # noqa: PLC0415 - it takes longer than the rest of this module
+
         found = version("seedzoo")
         Console.current().result({"version": found}, f"zoo, version {found}")
         ctx.exit()

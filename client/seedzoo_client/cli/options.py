@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from seedzoo.console import Console
 from seedzoo.errors import RequestError
-from seedzoo_client.client import Client
-from seedzoo_client.labelling import DATA_GONE
-from seedzoo_client.progress import Progress, ProgressCallback, Stage
+from seedzoo_client.progress import Progress, ProgressCallback, Stage, ignore
 
-__all__ = ["FilePath", "kept_images", "open_client", "progress_bar", "say_what_is_kept", "server_option"]
+if TYPE_CHECKING:
+    from seedzoo_client.client import Client
+    from seedzoo_client.local import LocalZoo
+
+__all__ = [
+    "FilePath",
+    "kept_images",
+    "open_client",
+    "open_local",
+    "progress_bar",
+    "say_what_is_kept",
+    "server_option",
+    "store_option",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -54,16 +65,43 @@ def server_option(command: _F) -> _F:
     )(command)
 
 
+def store_option(command: _F) -> _F:
+    """Add ``--store``."""
+    return click.option(
+        "--store",
+        metavar="DIR|s3://BUCKET/PREFIX",
+        help="Work without a server, on this machine: the store that families were published to.",
+    )(command)
+
+
+def open_local(store: str, server: str | None, console: Console, **options: Any) -> LocalZoo:
+    """What works without a server, for a command.
+
+    Raises:
+        click.UsageError: A server is named as well.
+    """
+    if server is not None:
+        raise click.UsageError("--store works without a server, --server with one: give one of them")
+    from seedzoo_client.local import LocalZoo  # noqa: PLC0415
+
+    return LocalZoo(store, on_notice=console.warn, **options)
+
+
 def open_client(server: str | None) -> Client:
     """A client for a command."""
+    from seedzoo_client.client import Client  # noqa: PLC0415 - what needs no server is told before gRPC is loaded
+
     return Client(server)
 
 
 @contextmanager
-def progress_bar(console: Console) -> Iterator[ProgressCallback]:
-    """A bar on stderr for what :class:`Client` reports."""
+def progress_bar(console: Console, *, begin: str = "Connecting") -> Iterator[ProgressCallback]:
+    """A bar on stderr for what :class:`Client` reports; ``begin`` stands there until it does."""
+    if console.quiet:
+        yield ignore
+        return
     with console.progress() as bars:
-        task = bars.add_task("Connecting", total=None, detail="")
+        task = bars.add_task(begin, total=None, detail="")
         shown: Stage | None = None
 
         def show(progress: Progress) -> None:
@@ -93,6 +131,8 @@ def kept_images(dataset_id: str) -> str:
 
 def say_what_is_kept(console: Console, client: Client, error: BaseException) -> None:
     """Name what a command that failed leaves on the server: nobody else knows what to delete."""
+    from seedzoo_client.labelling_state import DATA_GONE  # noqa: PLC0415
+
     if client.last_dataset_id is None or getattr(error, "reason", "") in DATA_GONE:
         return
     console.error_details["dataset_id"] = client.last_dataset_id

@@ -82,7 +82,8 @@ def _evidence(family: FamilyView) -> list[RenderableType]:
     found: list[RenderableType] = []
     if certificate is not None:
         test = f"Test: {certificate.method}; level {certificate.alpha:g} over all."
-        found = [paragraph(_certificate_sentence(certificate)), paragraph(test)]
+        unchecked = "As published: the server recomputes the certificate before it selects, not to show it here."
+        found = [paragraph(_certificate_sentence(certificate)), paragraph(test), paragraph(unchecked, style="dim")]
     if family.browse_only:
         why = "it has no models" if certificate is not None else "it is not certified that they are equally accurate"
         found.append(paragraph(f"For browsing only: no variant can be selected, as {why}."))

@@ -181,13 +181,35 @@ def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
         )
     if n_tied > 0:
         yield paragraph(report.reason)
-    if report.evaluation is not Evaluation.EXHAUSTIVE:
-        yield paragraph(
-            f"{report.evaluations:,} predictions were made instead of {report.evaluations_exhaustive:,}: variants left "
-            f"the race as soon as they could not be the best ({level(report.alpha)} sure that the best one did not)."
-        )
+    if (effort := _effort(report)) is not None:
+        yield paragraph(effort)
     if resolution := _resolution(report):
         yield paragraph(resolution)
+
+
+def _effort(report: SelectionReport) -> str | None:
+    """What a race saved and what still holds, or why there was none; None where that was no question."""
+    seconds = None if report.decision is None else report.decision.predicted_seconds
+    if report.evaluation is Evaluation.EXHAUSTIVE:
+        if not seconds:
+            return None
+        return (
+            f"Every variant was evaluated on every image, as that was predicted to take {seconds:.0f} s on the machine "
+            "that did it, no more than a minute; --race evaluates less."
+        )
+    race = report.race
+    saved = report.evaluations_exhaustive - report.evaluations if race is None else race.predictions_saved
+    unasked = "" if report.decision is None else " It began by itself; --exhaustive forbids it."
+    if seconds is not None:
+        unasked = (
+            f" It began by itself, as all of them were predicted to take {seconds:.0f} s on the machine that made "
+            "them; --exhaustive forbids it."
+        )
+    promise = "" if race is None else f" What holds: {race.guarantee}."
+    return (
+        f"A race saved {saved:,} of {report.evaluations_exhaustive:,} predictions: variants left it as soon as they "
+        f"could not be the best.{promise}{unasked}"
+    )
 
 
 def _ranking(report: SelectionReport) -> Iterator[RenderableType]:

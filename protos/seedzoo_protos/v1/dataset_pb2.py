@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fseedzoo_protos/v1/dataset.proto\x12\nseedzoo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x01\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x64\x65scribed_count\x18\x04 \x01(\x03\x12\x16\n\x0ereceived_count\x18\x05 \x01(\x03\x12\x16\n\x0ereceived_bytes\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\rslice_columns\x18\x08 \x03(\x0b\x32\x17.seedzoo.v1.SliceColumn\"+\n\x0bSliceColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\x7f\n\x14\x43reateDatasetRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12.\n\rslice_columns\x18\x04 \x03(\x0b\x32\x17.seedzoo.v1.SliceColumn\"\x89\x01\n\x0eItemDescriptor\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x12\n\x05label\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05group\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06slices\x18\x06 \x03(\x05\x42\x08\n\x06_labelB\x08\n\x06_group\"S\n\x12\x41ppendItemsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.seedzoo.v1.ItemDescriptor\".\n\x13\x41ppendItemsResponse\x12\x17\n\x0f\x64\x65scribed_count\x18\x01 \x01(\x03\"O\n\x12ListMissingRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"?\n\x13ListMissingResponse\x12\x0f\n\x07indices\x18\x01 \x03(\x03\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"E\n\x12UploadItemsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"A\n\x13UploadItemsResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x02 \x01(\x03\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"*\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse2\xe2\x03\n\x0e\x44\x61tasetService\x12\x46\n\rCreateDataset\x12 .seedzoo.v1.CreateDatasetRequest\x1a\x13.seedzoo.v1.Dataset\x12N\n\x0b\x41ppendItems\x12\x1e.seedzoo.v1.AppendItemsRequest\x1a\x1f.seedzoo.v1.AppendItemsResponse\x12N\n\x0bListMissing\x12\x1e.seedzoo.v1.ListMissingRequest\x1a\x1f.seedzoo.v1.ListMissingResponse\x12P\n\x0bUploadItems\x12\x1e.seedzoo.v1.UploadItemsRequest\x1a\x1f.seedzoo.v1.UploadItemsResponse(\x01\x12@\n\nGetDataset\x12\x1d.seedzoo.v1.GetDatasetRequest\x1a\x13.seedzoo.v1.Dataset\x12T\n\rDeleteDataset\x12 .seedzoo.v1.DeleteDatasetRequest\x1a!.seedzoo.v1.DeleteDatasetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fseedzoo_protos/v1/dataset.proto\x12\nseedzoo.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x07\x44\x61taset\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x64\x65scribed_count\x18\x04 \x01(\x03\x12\x16\n\x0ereceived_count\x18\x05 \x01(\x03\x12\x16\n\x0ereceived_bytes\x18\x06 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\rslice_columns\x18\x08 \x03(\x0b\x32\x17.seedzoo.v1.SliceColumn\x12\x19\n\x11takes_whole_items\x18\t \x01(\x08\"+\n\x0bSliceColumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\t\"\x7f\n\x14\x43reateDatasetRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x02 \x03(\t\x12\x12\n\nitem_count\x18\x03 \x01(\x03\x12.\n\rslice_columns\x18\x04 \x03(\x0b\x32\x17.seedzoo.v1.SliceColumn\"\x89\x01\n\x0eItemDescriptor\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x12\n\x05label\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05group\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06slices\x18\x06 \x03(\x05\x42\x08\n\x06_labelB\x08\n\x06_group\"S\n\x12\x41ppendItemsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12)\n\x05items\x18\x02 \x03(\x0b\x32\x1a.seedzoo.v1.ItemDescriptor\".\n\x13\x41ppendItemsResponse\x12\x17\n\x0f\x64\x65scribed_count\x18\x01 \x01(\x03\"O\n\x12ListMissingRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"?\n\x13ListMissingResponse\x12\x0f\n\x07indices\x18\x01 \x03(\x03\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x12UploadItemsRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x13\n\x0bwhole_items\x18\x04 \x03(\x03\"A\n\x13UploadItemsResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x02 \x01(\x03\"\'\n\x11GetDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"*\n\x14\x44\x65leteDatasetRequest\x12\x12\n\ndataset_id\x18\x01 \x01(\t\"\x17\n\x15\x44\x65leteDatasetResponse2\xe2\x03\n\x0e\x44\x61tasetService\x12\x46\n\rCreateDataset\x12 .seedzoo.v1.CreateDatasetRequest\x1a\x13.seedzoo.v1.Dataset\x12N\n\x0b\x41ppendItems\x12\x1e.seedzoo.v1.AppendItemsRequest\x1a\x1f.seedzoo.v1.AppendItemsResponse\x12N\n\x0bListMissing\x12\x1e.seedzoo.v1.ListMissingRequest\x1a\x1f.seedzoo.v1.ListMissingResponse\x12P\n\x0bUploadItems\x12\x1e.seedzoo.v1.UploadItemsRequest\x1a\x1f.seedzoo.v1.UploadItemsResponse(\x01\x12@\n\nGetDataset\x12\x1d.seedzoo.v1.GetDatasetRequest\x1a\x13.seedzoo.v1.Dataset\x12T\n\rDeleteDataset\x12 .seedzoo.v1.DeleteDatasetRequest\x1a!.seedzoo.v1.DeleteDatasetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,31 +33,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'seedzoo_protos.v1.dataset_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DATASET']._serialized_start=81
-  _globals['_DATASET']._serialized_end=309
-  _globals['_SLICECOLUMN']._serialized_start=311
-  _globals['_SLICECOLUMN']._serialized_end=354
-  _globals['_CREATEDATASETREQUEST']._serialized_start=356
-  _globals['_CREATEDATASETREQUEST']._serialized_end=483
-  _globals['_ITEMDESCRIPTOR']._serialized_start=486
-  _globals['_ITEMDESCRIPTOR']._serialized_end=623
-  _globals['_APPENDITEMSREQUEST']._serialized_start=625
-  _globals['_APPENDITEMSREQUEST']._serialized_end=708
-  _globals['_APPENDITEMSRESPONSE']._serialized_start=710
-  _globals['_APPENDITEMSRESPONSE']._serialized_end=756
-  _globals['_LISTMISSINGREQUEST']._serialized_start=758
-  _globals['_LISTMISSINGREQUEST']._serialized_end=837
-  _globals['_LISTMISSINGRESPONSE']._serialized_start=839
-  _globals['_LISTMISSINGRESPONSE']._serialized_end=902
-  _globals['_UPLOADITEMSREQUEST']._serialized_start=904
-  _globals['_UPLOADITEMSREQUEST']._serialized_end=973
-  _globals['_UPLOADITEMSRESPONSE']._serialized_start=975
-  _globals['_UPLOADITEMSRESPONSE']._serialized_end=1040
-  _globals['_GETDATASETREQUEST']._serialized_start=1042
-  _globals['_GETDATASETREQUEST']._serialized_end=1081
-  _globals['_DELETEDATASETREQUEST']._serialized_start=1083
-  _globals['_DELETEDATASETREQUEST']._serialized_end=1125
-  _globals['_DELETEDATASETRESPONSE']._serialized_start=1127
-  _globals['_DELETEDATASETRESPONSE']._serialized_end=1150
-  _globals['_DATASETSERVICE']._serialized_start=1153
-  _globals['_DATASETSERVICE']._serialized_end=1635
+  _globals['_DATASET']._serialized_end=336
+  _globals['_SLICECOLUMN']._serialized_start=338
+  _globals['_SLICECOLUMN']._serialized_end=381
+  _globals['_CREATEDATASETREQUEST']._serialized_start=383
+  _globals['_CREATEDATASETREQUEST']._serialized_end=510
+  _globals['_ITEMDESCRIPTOR']._serialized_start=513
+  _globals['_ITEMDESCRIPTOR']._serialized_end=650
+  _globals['_APPENDITEMSREQUEST']._serialized_start=652
+  _globals['_APPENDITEMSREQUEST']._serialized_end=735
+  _globals['_APPENDITEMSRESPONSE']._serialized_start=737
+  _globals['_APPENDITEMSRESPONSE']._serialized_end=783
+  _globals['_LISTMISSINGREQUEST']._serialized_start=785
+  _globals['_LISTMISSINGREQUEST']._serialized_end=864
+  _globals['_LISTMISSINGRESPONSE']._serialized_start=866
+  _globals['_LISTMISSINGRESPONSE']._serialized_end=929
+  _globals['_UPLOADITEMSREQUEST']._serialized_start=931
+  _globals['_UPLOADITEMSREQUEST']._serialized_end=1021
+  _globals['_UPLOADITEMSRESPONSE']._serialized_start=1023
+  _globals['_UPLOADITEMSRESPONSE']._serialized_end=1088
+  _globals['_GETDATASETREQUEST']._serialized_start=1090
+  _globals['_GETDATASETREQUEST']._serialized_end=1129
+  _globals['_DELETEDATASETREQUEST']._serialized_start=1131
+  _globals['_DELETEDATASETREQUEST']._serialized_end=1173
+  _globals['_DELETEDATASETRESPONSE']._serialized_start=1175
+  _globals['_DELETEDATASETRESPONSE']._serialized_end=1198
+  _globals['_DATASETSERVICE']._serialized_start=1201
+  _globals['_DATASETSERVICE']._serialized_end=1683
 # @@protoc_insertion_point(module_scope)

@@ -25,12 +25,15 @@ class Dataset(google.protobuf.message.Message):
     RECEIVED_BYTES_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     SLICE_COLUMNS_FIELD_NUMBER: builtins.int
+    TAKES_WHOLE_ITEMS_FIELD_NUMBER: builtins.int
     id: builtins.str
     item_count: builtins.int
     """Items that the client announced."""
     described_count: builtins.int
     received_count: builtins.int
     received_bytes: builtins.int
+    takes_whole_items: builtins.bool
+    """Whether UploadItems takes several items in one message; servers before this field say no."""
     @property
     def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Class names that labels index."""
@@ -50,9 +53,10 @@ class Dataset(google.protobuf.message.Message):
         received_bytes: builtins.int = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         slice_columns: collections.abc.Iterable[global___SliceColumn] | None = ...,
+        takes_whole_items: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["classes", b"classes", "create_time", b"create_time", "described_count", b"described_count", "id", b"id", "item_count", b"item_count", "received_bytes", b"received_bytes", "received_count", b"received_count", "slice_columns", b"slice_columns"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "create_time", b"create_time", "described_count", b"described_count", "id", b"id", "item_count", b"item_count", "received_bytes", b"received_bytes", "received_count", b"received_count", "slice_columns", b"slice_columns", "takes_whole_items", b"takes_whole_items"]) -> None: ...
 
 global___Dataset = Dataset
 
@@ -227,26 +231,35 @@ global___ListMissingResponse = ListMissingResponse
 
 @typing.final
 class UploadItemsRequest(google.protobuf.message.Message):
-    """A piece of one item; the pieces of an item follow each other in order."""
+    """A piece of one item, or several whole items; the pieces of an item follow each other in order."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DATASET_ID_FIELD_NUMBER: builtins.int
     INDEX_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
+    WHOLE_ITEMS_FIELD_NUMBER: builtins.int
     dataset_id: builtins.str
     """In the first message only."""
     index: builtins.int
+    """Whose piece data is, where whole_items is empty."""
     data: builtins.bytes
     """At most 1 MiB."""
+    @property
+    def whole_items(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Indices of the items that data holds whole, one after the other, each as long as it was described: at most 10,000.
+        Only where the dataset says takes_whole_items.
+        """
+
     def __init__(
         self,
         *,
         dataset_id: builtins.str = ...,
         index: builtins.int = ...,
         data: builtins.bytes = ...,
+        whole_items: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "dataset_id", b"dataset_id", "index", b"index"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "dataset_id", b"dataset_id", "index", b"index", "whole_items", b"whole_items"]) -> None: ...
 
 global___UploadItemsRequest = UploadItemsRequest
 

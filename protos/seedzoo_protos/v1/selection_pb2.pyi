@@ -366,6 +366,69 @@ class LabelDoubt(google.protobuf.message.Message):
 global___LabelDoubt = LabelDoubt
 
 @typing.final
+class RaceSummary(google.protobuf.message.Message):
+    """How a race went."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: builtins.int
+    FIRST_BLOCK_FIELD_NUMBER: builtins.int
+    N_RACED_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    PREDICTIONS_SAVED_FIELD_NUMBER: builtins.int
+    GUARANTEE_FIELD_NUMBER: builtins.int
+    seed: builtins.int
+    """Of the random order of the examples."""
+    n_raced: builtins.int
+    """Examples that the race saw before it ended; those of the reserve come on top."""
+    predictions: builtins.int
+    """Predictions that the answer rests on, made or kept."""
+    predictions_saved: builtins.int
+    """Those that it does without: of all variants on all labelled examples."""
+    guarantee: builtins.str
+    """What holds of the answer in spite of them."""
+    @property
+    def first_block(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Indices of the examples that the race saw first, in their order."""
+
+    def __init__(
+        self,
+        *,
+        seed: builtins.int = ...,
+        first_block: collections.abc.Iterable[builtins.int] | None = ...,
+        n_raced: builtins.int = ...,
+        predictions: builtins.int = ...,
+        predictions_saved: builtins.int = ...,
+        guarantee: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["first_block", b"first_block", "guarantee", b"guarantee", "n_raced", b"n_raced", "predictions", b"predictions", "predictions_saved", b"predictions_saved", "seed", b"seed"]) -> None: ...
+
+global___RaceSummary = RaceSummary
+
+@typing.final
+class RaceDecision(google.protobuf.message.Message):
+    """Whether to race where the request left it open. A matter of time, hence of the machine: decided once."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RACE_FIELD_NUMBER: builtins.int
+    PREDICTED_SECONDS_FIELD_NUMBER: builtins.int
+    race: builtins.bool
+    predicted_seconds: builtins.float
+    """Of all predictions that were not known yet, by the cost of the first block; absent where nothing was measured."""
+    def __init__(
+        self,
+        *,
+        race: builtins.bool = ...,
+        predicted_seconds: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_predicted_seconds", b"_predicted_seconds", "predicted_seconds", b"predicted_seconds"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_predicted_seconds", b"_predicted_seconds", "predicted_seconds", b"predicted_seconds", "race", b"race"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_predicted_seconds", b"_predicted_seconds"]) -> typing.Literal["predicted_seconds"] | None: ...
+
+global___RaceDecision = RaceDecision
+
+@typing.final
 class SelectionReport(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -438,6 +501,9 @@ class SelectionReport(google.protobuf.message.Message):
     EVALUATION_FIELD_NUMBER: builtins.int
     EVALUATIONS_EXHAUSTIVE_FIELD_NUMBER: builtins.int
     N_RESERVE_FIELD_NUMBER: builtins.int
+    RACE_FIELD_NUMBER: builtins.int
+    DECISION_FIELD_NUMBER: builtins.int
+    PROVIDER_FIELD_NUMBER: builtins.int
     family: builtins.str
     release: builtins.str
     recommended: builtins.str
@@ -475,6 +541,8 @@ class SelectionReport(google.protobuf.message.Message):
     """Forward passes of an exhaustive evaluation."""
     n_reserve: builtins.int
     """After a race: examples that it never saw, from which accuracy and gains come."""
+    provider: builtins.str
+    """What ran the models, and that a GPU could not be used where one was meant to be; empty where nothing was run."""
     @property
     def accuracy(self) -> global___Interval:
         """Absent without a random sample of labels."""
@@ -508,6 +576,14 @@ class SelectionReport(google.protobuf.message.Message):
     @property
     def class_proportions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Class shares that the label-free statistics rest on; empty where none were needed."""
+
+    @property
+    def race(self) -> global___RaceSummary:
+        """Absent where everything was evaluated."""
+
+    @property
+    def decision(self) -> global___RaceDecision:
+        """Absent where the question or the number of examples left nothing to decide."""
 
     def __init__(
         self,
@@ -549,9 +625,12 @@ class SelectionReport(google.protobuf.message.Message):
         evaluation: global___Evaluation.ValueType = ...,
         evaluations_exhaustive: builtins.int = ...,
         n_reserve: builtins.int = ...,
+        race: global___RaceSummary | None = ...,
+        decision: global___RaceDecision | None = ...,
+        provider: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_detectable", b"_detectable", "_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "_p_within", b"_p_within", "accuracy", b"accuracy", "detectable", b"detectable", "labels_to_separate", b"labels_to_separate", "n_groups", b"n_groups", "p_within", b"p_within", "value", b"value"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_detectable", b"_detectable", "_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "_p_within", b"_p_within", "accuracy", b"accuracy", "alpha", b"alpha", "baselines", b"baselines", "candidates", b"candidates", "class_counts", b"class_counts", "class_proportions", b"class_proportions", "delta", b"delta", "detectable", b"detectable", "evaluation", b"evaluation", "evaluations", b"evaluations", "evaluations_exhaustive", b"evaluations_exhaustive", "evidence", b"evidence", "family", b"family", "higher_is_better", b"higher_is_better", "label_doubts", b"label_doubts", "labels_to_separate", b"labels_to_separate", "model_sha256", b"model_sha256", "model_size", b"model_size", "n_examples", b"n_examples", "n_groups", b"n_groups", "n_reserve", b"n_reserve", "n_unlabelled", b"n_unlabelled", "objective", b"objective", "p_within", b"p_within", "prior_used", b"prior_used", "profile", b"profile", "proportions_source", b"proportions_source", "reason", b"reason", "recommended", b"recommended", "release", b"release", "requirement_status", b"requirement_status", "requirements", b"requirements", "scores", b"scores", "seconds", b"seconds", "selections_served", b"selections_served", "value", b"value", "warnings", b"warnings"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_detectable", b"_detectable", "_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "_p_within", b"_p_within", "accuracy", b"accuracy", "decision", b"decision", "detectable", b"detectable", "labels_to_separate", b"labels_to_separate", "n_groups", b"n_groups", "p_within", b"p_within", "race", b"race", "value", b"value"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_detectable", b"_detectable", "_labels_to_separate", b"_labels_to_separate", "_n_groups", b"_n_groups", "_p_within", b"_p_within", "accuracy", b"accuracy", "alpha", b"alpha", "baselines", b"baselines", "candidates", b"candidates", "class_counts", b"class_counts", "class_proportions", b"class_proportions", "decision", b"decision", "delta", b"delta", "detectable", b"detectable", "evaluation", b"evaluation", "evaluations", b"evaluations", "evaluations_exhaustive", b"evaluations_exhaustive", "evidence", b"evidence", "family", b"family", "higher_is_better", b"higher_is_better", "label_doubts", b"label_doubts", "labels_to_separate", b"labels_to_separate", "model_sha256", b"model_sha256", "model_size", b"model_size", "n_examples", b"n_examples", "n_groups", b"n_groups", "n_reserve", b"n_reserve", "n_unlabelled", b"n_unlabelled", "objective", b"objective", "p_within", b"p_within", "prior_used", b"prior_used", "profile", b"profile", "proportions_source", b"proportions_source", "provider", b"provider", "race", b"race", "reason", b"reason", "recommended", b"recommended", "release", b"release", "requirement_status", b"requirement_status", "requirements", b"requirements", "scores", b"scores", "seconds", b"seconds", "selections_served", b"selections_served", "value", b"value", "warnings", b"warnings"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_detectable", b"_detectable"]) -> typing.Literal["detectable"] | None: ...
     @typing.overload

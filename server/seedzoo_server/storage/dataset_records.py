@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from seedzoo.engine.slices import check_slice_columns
 from seedzoo.errors import LimitExceeded, RequestError
 
 __all__ = [
@@ -19,15 +19,11 @@ __all__ = [
     "check_classes",
     "check_items",
     "check_slice_columns",
-    "slice_name",
 ]
 
 MAX_BATCH = 1000
 _MOST_CLASSES = 10_000
 _LONGEST_NAME = 200
-_MOST_COLUMNS = 20
-_MOST_VALUES = 1_000
-_MOST_SLICE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,49 +108,12 @@ class DatasetState:
         return len(self.items) == self.record.item_count == len(self.places)
 
 
-CLASS_COLUMN = "class"
-"""Stands for the classes themselves in the names of slices: ``class=bag``."""
-
-
-def slice_name(column: str, value: str) -> str:
-    """The name of a slice that is always its own."""
-    return f"{column}={value}"
-
-
 def check_classes(classes: Sequence[str]) -> None:
     """Raise RequestError unless these can be the classes of a dataset."""
     if not 0 < len(classes) <= _MOST_CLASSES or len(set(classes)) != len(classes):
         raise RequestError(f"1 to {_MOST_CLASSES} classes must be given, each once", field="classes")
     if max(len(name) for name in classes) > _LONGEST_NAME:
         raise RequestError(f"a class name has more than {_LONGEST_NAME} characters", field="classes")
-
-
-def check_slice_columns(columns: Sequence[SliceColumn]) -> None:
-    """Raise RequestError unless these can be the slice columns of a dataset."""
-
-    def require(condition: bool, rule: str) -> None:
-        if not condition:
-            raise RequestError(rule, field="slice_columns")
-
-    require(len(columns) <= _MOST_COLUMNS, f"{len(columns)} slice columns are more than {_MOST_COLUMNS}")
-    for column in columns:
-        require(0 < len(column.name) <= _LONGEST_NAME,
-                f"a slice column's name must have 1 to {_LONGEST_NAME} characters")  # fmt: skip
-        require(0 < len(column.values) <= _MOST_VALUES and len(set(column.values)) == len(column.values),
-                f"slice column {column.name!r} must have 1 to {_MOST_VALUES} slices, each once")  # fmt: skip
-        require(all(0 < len(value) <= _LONGEST_NAME for value in column.values),
-                f"the slices of column {column.name!r} must have names of 1 to {_LONGEST_NAME} characters")  # fmt: skip
-    repeated = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
-    require(not repeated, f"slice column {''.join(repeated[:1])!r} is given twice")
-    names = Counter(slice_name(column.name, value) for column in columns for value in column.values)
-    own = slice_name(CLASS_COLUMN, "")
-    taken = [name for name in (*names, *(value for column in columns for value in column.values))
-             if name.startswith(own)]  # fmt: skip
-    require(not taken, f"the slice {''.join(taken[:1])!r} would pass for a class of the task: rename it")
-    shared = [name for name, count in names.items() if count > 1]
-    require(not shared, f"two slices are both called {''.join(shared[:1])!r}: rename a column")
-    require(sum(len(name.encode()) for name in names) <= _MOST_SLICE_BYTES,
-            f"the names of all slices have more than {_MOST_SLICE_BYTES} bytes")  # fmt: skip
 
 
 def check_items(items: Sequence[Item], record: DatasetRecord, *, max_item_bytes: int) -> None:

@@ -19,6 +19,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ulid import ULID
@@ -93,11 +94,12 @@ class Datasets:
             id=dataset_id,
             classes=tuple(classes),
             item_count=item_count,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            # So exact that the record of one that is deleted and made again at once has another etag.
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
             slice_columns=tuple(slice_columns),
         )
-        if self._make(record):
-            return self.state(dataset_id)
+        if (version := self._make(record)) is not None:
+            return self._remembered(DatasetState(record, version))
         used = f"{dataset_prefix(dataset_id)}/used/last"
         self._store.put(used, b"{}")  # before it is read: one that is there from now on does not expire
         try:
@@ -114,17 +116,16 @@ class Datasets:
             )
         return state
 
-    def _make(self, record: DatasetRecord) -> bool:
-        """Store the record of a new dataset; False where it is there already, which no quota forbids."""
+    def _make(self, record: DatasetRecord) -> str | None:
+        """Store the record of a new dataset and return its version; None where it is there, which no quota forbids."""
         key = f"{dataset_prefix(record.id)}/dataset.json"
         if self._store.exists(key):
-            return False
+            return None
         try:
             with self._taking(key, Usage(datasets=1, items=record.item_count), field="item_count"):
-                self._store.put(key, encode_json(record), if_absent=True)
+                return self._store.put(key, encode_json(record), if_absent=True)
         except Conflict:  # the same request came twice
-            return False
-        return True
+            return None
 
     def _taking(self, key: str, wanted: Usage, *, field: str) -> AbstractContextManager[None]:
         return nullcontext() if self._quota is None else self._quota.taking(key, wanted, field=field)
@@ -147,10 +148,12 @@ class Datasets:
             known = self._states.get(dataset_id)
         if known is None or known.version != version:
             known = DatasetState(decode_json(raw, DatasetRecord, where=f"{prefix}/dataset.json"), version)
-        state = self._with_new(prefix, known)
+        return self._remembered(self._with_new(prefix, known))
+
+    def _remembered(self, state: DatasetState) -> DatasetState:
         with self._lock:
-            self._states[dataset_id] = state
-            self._states.move_to_end(dataset_id)
+            self._states[state.record.id] = state
+            self._states.move_to_end(state.record.id)
             while len(self._states) > 1 and (
                 len(self._states) > _CACHED_DATASETS
                 or sum(len(kept.items) for kept in self._states.values()) > _CACHED_ITEMS
@@ -164,14 +167,15 @@ class Datasets:
         packs = {info.key for info in self._store.list(f"{prefix}/packs") if info.key.endswith(".json")}
         if not (known.batches <= batches and known.packs <= packs):  # deleted and made again meanwhile
             known = DatasetState(known.record, known.version)
+        if known.batches == batches and known.packs == packs:
+            return known
         items, places = dict(known.items), dict(known.places)
         for key in sorted(batches - known.batches):
             batch = decode_json(self._store.get(key), tuple[Item, ...], where=key)
             items.update({item.index: item for item in batch})
         for key in sorted(packs - known.packs):
             index = decode_json(self._store.get(key), PackIndex, where=key)
-            for place in index.places:
-                places.setdefault(place.index, (key.removesuffix(".json") + ".bin", place))
+            _add_places(places, key, index.places)
         return DatasetState(known.record, known.version, items, places, frozenset(batches), frozenset(packs))
 
     def append(self, dataset_id: str, items: Sequence[Item]) -> DatasetState:
@@ -201,11 +205,12 @@ class Datasets:
                 self._store.put(key, encode_json(tuple(items)), if_absent=True)
         except Conflict:
             return self.append(dataset_id, items)  # somebody sent the same range just now: compare with that
-        try:
-            return self.state(dataset_id)
-        except NotFound:  # deleted meanwhile: as for a pack
+        if not self._store.exists(f"{dataset_prefix(dataset_id)}/dataset.json"):  # deleted meanwhile: as for a pack
             self._store.delete(key)
-            raise
+            raise unknown("ds", dataset_id)
+        # What was just written need not be read again.
+        described = {**state.items, **{item.index: item for item in items}}
+        return self._remembered(replace(state, items=described, batches=state.batches | {key}))
 
     def write_pack(self, dataset_id: str, contents: Sequence[tuple[int, bytes]]) -> None:
         """Store examples (index, bytes) durably as one pack. Their digests have been checked by the caller.
@@ -219,12 +224,17 @@ class Datasets:
             places.append(Place(index=index, offset=offset, size=len(content)))
             offset += len(content)
         self._store.put(f"{prefix}.bin", b"".join(content for _, content in contents), if_absent=True)
-        self._store.put(f"{prefix}.json", encode_json(PackIndex(offset, tuple(places))), if_absent=True)
+        key = f"{prefix}.json"
+        self._store.put(key, encode_json(PackIndex(offset, tuple(places))), if_absent=True)
         # A deletion removes the record first and then what it finds: whatever is written after that is ours to remove.
         if not self._store.exists(f"{dataset_prefix(dataset_id)}/dataset.json"):
-            self._store.delete(f"{prefix}.json")
+            self._store.delete(key)
             self._store.delete(f"{prefix}.bin")
             raise unknown("ds", dataset_id)
+        with self._lock:
+            known = self._states.get(dataset_id)
+            if known is not None and key not in known.packs:  # what was just written need not be read again
+                self._states[dataset_id] = _with_pack(known, key, places)
 
     def mark_selection(self, dataset_id: str, selection_id: str) -> None:
         """Remember that a selection uses this dataset.
@@ -242,10 +252,10 @@ class Datasets:
         """Key of the mark of a selection that uses this dataset."""
         return f"{dataset_prefix(dataset_id)}/selections/{selection_id}"
 
-    def selections(self, dataset_id: str) -> list[str]:
-        """Identifiers of the selections that use this dataset."""
+    def selections(self, dataset_id: str) -> dict[str, datetime]:
+        """Identifiers of the selections that use this dataset, and when each was marked."""
         prefix = f"{dataset_prefix(dataset_id)}/selections"
-        return [info.key.rpartition("/")[2] for info in self._store.list(prefix)]
+        return {info.key.rpartition("/")[2]: info.modified for info in self._store.list(prefix)}
 
     def delete(self, dataset_id: str) -> None:
         """Delete everything of a dataset but its selections, if there is anything."""
@@ -281,3 +291,16 @@ class Datasets:
     def predictions(self, dataset_id: str, release: str) -> StoredPredictions:
         """Predictions of a release on a dataset, kept between selections."""
         return StoredPredictions(self._store, dataset_id, release)
+
+
+def _with_pack(state: DatasetState, key: str, found: Sequence[Place]) -> DatasetState:
+    places = dict(state.places)
+    _add_places(places, key, found)
+    return replace(state, places=places, packs=state.packs | {key})
+
+
+def _add_places(places: dict[int, tuple[str, Place]], key: str, found: Sequence[Place]) -> None:
+    """Add what a pack with this index holds; where an item came twice, the first counts."""
+    pack = key.removesuffix(".json") + ".bin"  # one for all: it takes more memory than a place
+    for place in found:
+        places.setdefault(place.index, (pack, place))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seedzoo.catalog.store import ObjectStore
+from seedzoo.engine.slices import group_numbers, slice_masks
 from seedzoo.errors import IntegrityError, NotFound
-from seedzoo_server.storage.dataset_records import CLASS_COLUMN, DatasetState, Item, Place, slice_name
+from seedzoo_server.storage.dataset_records import DatasetState, Item, Place
 
 __all__ = ["StoredExamples"]
 
@@ -58,12 +59,7 @@ class StoredExamples:
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """Group of each example int64 ``[n]``, or None where all are independent."""
-        given = _int64(item.group for item in self._items())
-        if (given < 0).all():
-            return None
-        alone = given < 0  # an item without group is a group of its own
-        given[alone] = given.max() + 1 + np.arange(int(alone.sum()))
-        return given
+        return group_numbers(_int64(item.group for item in self._items()))
 
     @property
     def slice_columns(self) -> tuple[str, ...]:
@@ -77,26 +73,9 @@ class StoredExamples:
 
     @property
     def slices(self) -> Mapping[str, NDArray[np.bool_]]:
-        """By name, which examples bool ``[n]`` belong to a slice.
-
-        ``COLUMN=value`` always; ``value`` alone where it means one slice only; ``class=NAME`` for every class of which
-        there are labelled examples. Each mask is made when it is asked for.
-        """
-        columns = self._state.record.slice_columns
-        found: dict[str, tuple[NDArray[np.int64], int]] = {}
-        numbers = {column.name: self.slice_numbers(column.name) for column in columns}
-        for column in columns:
-            for number, value in enumerate(column.values):
-                found[slice_name(column.name, value)] = (numbers[column.name], number)
-        values = Counter(value for column in columns for value in column.values)
-        for column in columns:
-            for number, value in enumerate(column.values):
-                if values[value] == 1:
-                    found.setdefault(value, (numbers[column.name], number))
-        labels = self.labels
-        for label in np.unique(labels[labels >= 0]).tolist():
-            found.setdefault(slice_name(CLASS_COLUMN, self._state.record.classes[label]), (labels, label))
-        return _Masks(found)
+        """See :func:`seedzoo.engine.slices.slice_masks`."""
+        record = self._state.record
+        return slice_masks(record.slice_columns, self.slice_numbers, self.labels, record.classes)
 
     def read(self, rows: Sequence[int]) -> list[bytes]:
         """Contents of these examples, in this order, verified.
@@ -128,23 +107,6 @@ class StoredExamples:
 
 def _int64(values: Iterable[int]) -> NDArray[np.int64]:
     return np.fromiter(values, dtype=np.int64)
-
-
-class _Masks(Mapping[str, NDArray[np.bool_]]):
-    """Masks by name; all of them at once would take n bytes for each of thousands of slices."""
-
-    def __init__(self, found: Mapping[str, tuple[NDArray[np.int64], int]]) -> None:
-        self._found = found
-
-    def __getitem__(self, name: str) -> NDArray[np.bool_]:
-        numbers, number = self._found[name]
-        return np.asarray(numbers == number)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
 
 
 class _Packs:

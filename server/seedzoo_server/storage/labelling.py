@@ -54,6 +54,8 @@ class LabellingRecord:
     pending_probability: float | None = None
     closed: bool = False
     """Whether the report is being made from these labels: no more are taken."""
+    provider: str = ""
+    """What ran the models; empty where none ran, and in older records."""
 
 
 def _with_state(record: LabellingRecord, selector: ActiveSelector) -> LabellingRecord:
@@ -143,6 +145,7 @@ class Labellings:
         seed: int,
         seconds: float,
         warnings: tuple[str, ...],
+        provider: str = "",
     ) -> None:
         """Store the predictions and draw the audit; what an earlier attempt stored stays.
 
@@ -155,6 +158,7 @@ class Labellings:
             seed: Of all draws.
             seconds: How long the evaluation took.
             warnings: What was noticed on the way.
+            provider: What ran the models.
 
         Raises:
             NotFound: The dataset was deleted meanwhile; nothing stays.
@@ -175,6 +179,7 @@ class Labellings:
             predictions_sha256=hashlib.sha256(raw).hexdigest(),
             seconds=seconds,
             warnings=warnings,
+            provider=provider,
             n_classes=n_classes,
             eta=state["eta"],
             seed=seed,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from seedzoo.catalog.codec import decode_json, encode_json
+from seedzoo.catalog.recent import Recent
 from seedzoo.catalog.store import ObjectStore
 from seedzoo.errors import AlreadyExists, Conflict, IntegrityError, ItemsError, NotFound, ZooError
-from seedzoo.records import Evaluation, Evidence, ProgressUpdate, SelectionReport, SelectionState
+from seedzoo.records import Evaluation, Evidence, ProgressUpdate, RaceDecision, SelectionReport, SelectionState
 from seedzoo_server.public import public
 from seedzoo_server.storage.keys import (
     QUEUE,
@@ -30,6 +33,9 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 20
 _MOST_FAULTS = 1000
 _MARK_WITHOUT_RECORD = timedelta(hours=1)
+_ENDED_BYTES = 10 << 20
+"""Memory for what ended selections asked, some 1 kB each but for costs and proportions."""
+_NUMBER_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,33 @@ class SelectionRecord:
     """Raised by the worker every few seconds: a record that does not change has lost its worker."""
     progress: ProgressUpdate | None = None
     """As the worker last reported it."""
+    decision: RaceDecision | None = None
+    """Whether it races, once that was measured: a worker that takes over goes the same way."""
 
     @property
     def rests(self) -> bool:
         """Whether no server has to work on it: it has ended, or waits for people."""
         return self.state.finished or self.state is SelectionState.AWAITING_LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What an ended selection asked, and whether labels answered it."""
+
+    request: SelectionRequest
+    created: str
+    by_labels: bool
+
+    @property
+    def size(self) -> int:
+        """About the bytes of memory that it takes."""
+        request = self.request
+        numbers = len(request.costs) + len(request.class_proportions)
+        return 1_000 + _NUMBER_BYTES * numbers + sum(map(len, request.requirements))
+
+
+class _NotEnded(Exception):
+    """A selection that may still change."""
 
 
 def _now() -> str:
@@ -117,6 +145,7 @@ class Selections:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._listed: dict[str, tuple[str, SelectionRecord]] = {}
+        self._ended: Recent[tuple[str, datetime], _Answered] = Recent(_ENDED_BYTES, weigh=lambda value: value.size)
 
     def earlier(self, request_id: str, body: bytes) -> SelectionRecord | None:
         """The selection that the same call started before, if any.
@@ -213,23 +242,31 @@ class Selections:
                 waiting.append((record, etag))
         return waiting
 
-    def served(self, record: SelectionRecord, of_dataset: Iterable[str]) -> int:
+    def served(self, record: SelectionRecord, of_dataset: Mapping[str, datetime]) -> int:
         """How many different questions a dataset's labels have answered, this one included; repeating adds nothing.
 
         Args:
             record: This selection.
-            of_dataset: Identifiers of the selections that use the dataset.
+            of_dataset: Identifiers of the selections that use the dataset, and when each was marked.
         """
         asked = {record.request}
-        for selection_id in of_dataset:
-            try:
-                other = self.get(selection_id)
-            except (NotFound, IntegrityError):
+        for selection_id, marked in of_dataset.items():
+            if selection_id == record.id:
                 continue
-            judged = other.report is not None and other.report.evidence is Evidence.LABELS
-            if judged and other.created < record.created:
-                asked.add(other.request)
+            # One that has ended changes no more: a dataset of many selections is not read all over for each new one.
+            # Where it was deleted, by any replica, and started again under its id, its mark is a later one.
+            with suppress(NotFound, IntegrityError, _NotEnded):
+                other = self._ended.get((selection_id, marked), partial(self._answered, selection_id))
+                if other.by_labels and other.created < record.created:
+                    asked.add(other.request)
         return len(asked)
+
+    def _answered(self, selection_id: str) -> _Answered:
+        record = self.get(selection_id)
+        if not record.state.finished:
+            raise _NotEnded
+        judged = record.report is not None and record.report.evidence is Evidence.LABELS
+        return _Answered(record.request, record.created, by_labels=judged)
 
     def claim(self, selection_id: str, *, worker: str, abandoned: str | None = None) -> SelectionRecord | None:
         """Take a selection to work on, under a new epoch.
@@ -259,6 +296,10 @@ class Selections:
             selection_id, lambda record: replace(record, beat=record.beat + 1, progress=progress), epoch=epoch
         )
         return record.epoch == epoch and record.state is SelectionState.RUNNING
+
+    def decide(self, selection_id: str, decision: RaceDecision, *, epoch: int) -> None:
+        """Record whether the selection of this epoch races."""
+        self._change(selection_id, lambda record: replace(record, decision=decision), epoch=epoch)
 
     def release(self, selection_id: str, *, epoch: int) -> None:
         """Hand a selection back: whoever is free takes it up."""

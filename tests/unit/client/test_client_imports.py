@@ -11,13 +11,16 @@ import seedzoo_client
 
 HEAVY = (
     "PIL", "boto3", "botocore", "msgspec", "onnx", "onnxruntime", "pyarrow", "pydantic", "scipy", "seedzoo_server",
-    "seedzoo.catalog", "seedzoo.inference", "seedzoo.selection", "timm", "torch",
+    "seedzoo.catalog", "seedzoo.engine", "seedzoo.executors", "seedzoo.inference", "seedzoo.selection", "timm", "torch",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["import seedzoo_client", "import seedzoo_client.cli.select, seedzoo_client.cli.predict, seedzoo.console"],
+    [
+        "import seedzoo_client",
+        "import seedzoo_client.cli.select, seedzoo_client.cli.predict, seedzoo_client.local, seedzoo.console",
+    ],
 )
 def test_heavy_packages_stay_out(statement: str) -> None:
     code = f"import sys; sys.path[:0] = {sys.path!r}; {statement}; print(sorted(set({HEAVY!r}) & set(sys.modules)))"
@@ -37,11 +40,34 @@ def test_help_imports_neither_grpc_nor_commands() -> None:
     assert "Exit codes:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("seedzoo_client.cli.main(['--version'], standalone_mode=False)", ("grpc", "numpy", "google.protobuf")),
+        ("import seedzoo_client.client", ("numpy", "rich", "seedzoo_client.labelling", "seedzoo_client.download")),
+        # What is wrong with the data is told before gRPC is loaded.
+        ("import seedzoo_client.cli.select", ("grpc", "numpy", "rich", "importlib.metadata")),
+        # With the answer as JSON nothing is drawn, and a known command needs no look at what is installed.
+        (
+            "seedzoo_client.cli.main(['families', '--json', '--server', 'no/address'], standalone_mode=False)",
+            ("numpy", "importlib.metadata"),
+        ),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(statement: str, absent: tuple[str, ...]) -> None:
+    code = (
+        f"import sys; sys.path[:0] = {sys.path!r}; import seedzoo_client.cli; {statement}; "
+        f"print(sorted(set({absent!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_exported_names() -> None:
     assert sorted(seedzoo_client.__all__) == [
         "AsyncClient", "AsyncLabellingSession", "Client", "ConditionView", "FamilyView", "LabellingSession",
-        "LocalDataset", "ProfileView", "Progress", "RetryConfig", "SelectionReport", "Stage", "TLSConfig",
-        "UploadedDataset", "VariantView", "ZooError", "open_dataset",
+        "LocalDataset", "LocalZoo", "ProfileView", "Progress", "ReadDataset", "RetryConfig", "SelectionReport", "Stage",
+        "TLSConfig", "UploadedDataset", "VariantView", "ZooError", "open_dataset",
     ]  # fmt: skip
     assert all(hasattr(seedzoo_client, name) for name in seedzoo_client.__all__)
     assert set(seedzoo_client.__all__) <= set(dir(seedzoo_client))

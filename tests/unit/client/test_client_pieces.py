@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from seedzoo.errors import (
@@ -63,11 +62,22 @@ class Failed(grpc.RpcError, grpc.Call):
         return False
 
 
-def detailed(code: grpc.StatusCode, message: str, *, kind: str, reason: str, domain: str = "seedzoo") -> Failed:
+def detailed(
+    code: grpc.StatusCode,
+    message: str,
+    *,
+    kind: str,
+    reason: str,
+    domain: str = "seedzoo",
+    retry_s: float | None = None,
+) -> Failed:
     info = error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"kind": kind, "hint": "do this"})
-    packed = any_pb2.Any()
-    packed.Pack(info)
-    status = status_pb2.Status(code=code.value[0], message=message, details=[packed])
+    status = status_pb2.Status(code=code.value[0], message=message)
+    status.details.add().Pack(info)
+    if retry_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(1000 * retry_s))
+        status.details.add().Pack(retry)
     return Failed(code, message, (("grpc-status-details-bin", status.SerializeToString()),))
 
 
@@ -82,6 +92,7 @@ CODE = grpc.StatusCode
         (Failed(CODE.UNAVAILABLE, "Ssl handshake failed"), Unavailable, "no secure connection to h:1", True),
         (Failed(CODE.UNAVAILABLE, "DNS resolution failed"), Unavailable, "the name of the server h:1", True),
         (Failed(CODE.DEADLINE_EXCEEDED, "x"), Unavailable, "h:1 did not answer in time", True),
+        (Failed(CODE.CANCELLED, "CANCELLED"), Unavailable, "h:1 broke the call off", True),
         (Failed(CODE.UNIMPLEMENTED, "x"), Unavailable, "does not offer this call", False),
         (Failed(CODE.UNAUTHENTICATED, "who?"), Unauthenticated, "h:1 refuses access: who", False),
         (Failed(CODE.NOT_FOUND, "no such thing"), NotFound, "no such thing", False),

@@ -13,7 +13,6 @@ from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 
 from seedzoo import console as console_module
-from seedzoo.console import Unpadded
 from seedzoo.records import (
     Baseline,
     ConditionAccuracy,
@@ -21,11 +20,14 @@ from seedzoo.records import (
     Evidence,
     Interval,
     LabelDoubt,
+    RaceDecision,
+    RaceSummary,
     RequirementResult,
     RequirementState,
     SelectionReport,
     VariantScore,
 )
+from seedzoo.terminal import Unpadded
 from seedzoo_client.cli.report import render_report
 from seedzoo_client.cli.text import paragraph, percent, points, size, table
 
@@ -287,11 +289,27 @@ def test_a_race_says_what_it_saved_and_what_it_rests_on() -> None:
     report = replace(
         REPORT, evaluation=Evaluation.RACE, evaluations=12_000, evaluations_exhaustive=50_000, n_reserve=500,
         n_examples=1_000,
+        race=RaceSummary(
+            seed=0, first_block=(3, 1), n_raced=500, predictions=20_000, predictions_saved=30_000,
+            guarantee="in 95 of 100 such races the best variant stays in play",
+        ),
     )  # fmt: skip
     text = words(report)
     assert "82.3 % right on 500 of your 1,000 images" in text
-    assert "12,000 predictions were made instead of 50,000" in text
-    assert "95 % sure that the best one did not" in text
+    # Kept predictions were not made, but no race saved them.
+    assert "A race saved 30,000 of 50,000 predictions" in text
+    assert "in 95 of 100 such races the best variant stays in play." in text
+    assert "by itself" not in text
+    unasked = words(replace(report, decision=RaceDecision(race=True, predicted_seconds=340.2)))
+    assert "began by itself, as all of them were predicted to take 340 s" in unasked
+    assert "began by itself; --exhaustive forbids it" in words(replace(report, decision=RaceDecision(race=True)))
+
+
+def test_everything_was_evaluated_because_it_would_not_take_long() -> None:
+    assert "predicted" not in words(REPORT)
+    quick = replace(REPORT, decision=RaceDecision(race=False, predicted_seconds=12.4))
+    assert "predicted to take 12 s on the machine that did it" in words(quick)
+    assert "predicted" not in words(replace(REPORT, decision=RaceDecision(race=False, predicted_seconds=0.0)))
 
 
 def test_numbers() -> None:

@@ -41,6 +41,7 @@ def create(sessions: Labellings, *, seed: int = 0, audit: int = 0) -> None:
         seed=7,
         seconds=2.5,
         warnings=("mind",),
+        provider="CPUExecutionProvider",
     )
 
 
@@ -53,6 +54,7 @@ def test_a_state_comes_back_as_it_was(store: ObjectStore) -> None:
     with sessions.opened(DATASET, SELECTION) as session:
         assert session.record.warnings == ("mind",)
         assert session.record.seconds == 2.5
+        assert session.record.provider == "CPUExecutionProvider"
         for index in session.audit_left:
             session.selector.tell(index, 1)
         sessions.save(session)

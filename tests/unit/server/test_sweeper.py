@@ -227,7 +227,7 @@ def test_the_mark_of_a_call_that_came_again_is_put_back(zoo: Zoo) -> None:
 
     zoo.store.before = come_again
     assert zoo.sweeper.sweep() == Swept()
-    assert zoo.acme.datasets.selections(dataset) == [selection]
+    assert list(zoo.acme.datasets.selections(dataset)) == [selection]
     assert zoo.acme.store.exists(queue_key(selection))
 
 

@@ -43,7 +43,7 @@ def test_set_then_show(folder: Path) -> None:
     assert "within 60 seconds" in done.stderr
     assert answer("tenant", "set", "acme", "--max-bytes", "default", "--max-datasets", "none", "--store", folder) == {
         "tenant": "acme",
-        "quota": {"max_bytes": None, "max_datasets": 0, "max_items": 10_000},
+        "quota": {"max_bytes": None, "max_datasets": 0, "max_items": 10_000, "max_image_pixels": None},
         "used": {"datasets": 0, "items": 0, "bytes": 0},
     }
     assert "datasets\t0\tof any number" in zoo("tenant", "show", "acme", "--store", folder).stdout
