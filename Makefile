@@ -38,7 +38,7 @@ zoo: $(VENV)/.test
 
 # Hours, not minutes; each script has --quick.
 bench: $(VENV)/.test
-	$(PIP) --group bench
+	$(PIP) --editable '.[cluster]' --group bench
 	OMP_NUM_THREADS=1 $(BIN)/python bench/seed_tasks.py
 	OMP_NUM_THREADS=1 $(BIN)/python bench/promises.py --out docs/coverage.json --docs docs/statistics.md
 	OMP_NUM_THREADS=1 $(BIN)/python bench/prior.py --docs docs/statistics.md
@@ -50,6 +50,10 @@ bench: $(VENV)/.test
 	$(BIN)/python bench/race_engine.py --docs docs/performance.md
 	$(BIN)/python bench/growth.py --docs docs/performance.md
 	$(BIN)/python bench/catalog.py --docs docs/performance.md --operations docs/operations.md
+	OMP_NUM_THREADS=1 $(BIN)/python bench/transfer.py --docs docs/operations.md
+	$(BIN)/python bench/scaling.py --docs docs/scaling.md
+	$(BIN)/python bench/decoding.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.e2e.soak --seconds 360 --store-faults --docs docs/operations.md
 
 plots: $(VENV)/.test
 	$(BIN)/python tools/plot_spread.py

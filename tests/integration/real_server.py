@@ -43,12 +43,14 @@ def serving(store: ObjectStore, **settings: Any) -> Iterator[int]:
     ready, stopping = threading.Event(), threading.Event()
 
     async def run() -> None:
-        server = ZooServer(store, ServerSettings(**{"port": 0, "shutdown_grace_s": 0.5, **settings}))
+        server = None
         try:
+            server = ZooServer(store, ServerSettings(**{"port": 0, "shutdown_grace_s": 0.5, **settings}))
             started.append(await server.start())
         except BaseException as error:  # noqa: BLE001  (it belongs to whoever waits below)
             started.append(error)
-            await server.stop()
+            if server is not None:
+                await server.stop()
             return
         finally:
             ready.set()
