@@ -18,6 +18,7 @@ from tests.support import EXAMPLES, small_bundle
 from seedzoo.catalog.local import LocalStore
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.s3 import S3Store
+from seedzoo.engine import predictions
 from seedzoo.errors import IntegrityError, ItemsError, RequestError
 from seedzoo_client import Client, LocalZoo, Progress, Stage
 from seedzoo_client.cache import file_sha256
@@ -162,6 +163,17 @@ def test_what_is_known_is_not_evaluated_again(tmp_path: Path, folder: Path, home
         assert zoo.select(MYDATA).evaluations == IMAGES * VARIANTS
 
 
+def test_too_many_predictions_to_keep(folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(predictions.keeps_predictions.__kwdefaults__, "limit", 1000)
+    monkeypatch.setitem(predictions.PredictionCache.__init__.__kwdefaults__, "limit", 1000)
+    said: list[str] = []
+    with LocalZoo(folder, on_notice=said.append) as zoo:
+        assert zoo.select(MYDATA).evaluations == IMAGES * VARIANTS
+    assert [text for text in said if "too many to be kept" in text] == said
+    assert len(said) == 1
+    assert not (home / "predictions").exists()
+
+
 def test_questions_that_fit_no_family(folder: Path, tmp_path: Path) -> None:
     with LocalZoo(folder) as zoo:
         read = zoo.read(scan_data(MYDATA))
@@ -202,7 +214,7 @@ main(["select", "--data", {str(MYDATA)!r}, "--store", {str(folder)!r}, "--json",
     assert done.returncode == 130, done.stderr
     assert json.loads(done.stdout)["error"]["reason"] == "CANCELLED"
     assert done.stderr.splitlines() == [
-        "error: stopped; what was evaluated is kept",
+        "error: stopped; what was kept is not evaluated again",
         "hint: Run the same command again: it goes on from there.",
     ]
     with LocalZoo(folder) as zoo:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import RenderableType
 
 from seedzoo.console import Console, plain, to_plain_data
 from seedzoo.records import Evaluation, SelectionReport
@@ -17,18 +17,23 @@ from seedzoo_client.cli.options import (
     FilePath,
     kept_images,
     open_client,
+    open_local,
     progress_bar,
     say_what_is_kept,
     server_option,
+    store_option,
 )
-from seedzoo_client.cli.report import render_report
-from seedzoo_client.client import Client
 from seedzoo_client.datasets import LocalDataset
 from seedzoo_client.labels import ClassMatcher
-from seedzoo_client.scan import scan_data
-from seedzoo_client.upload import UploadedDataset
+from seedzoo_client.scan import Scan, scan_data
+
+if TYPE_CHECKING:
+    from seedzoo_client.local import LocalZoo, ReadDataset
+    from seedzoo_client.upload_steps import UploadedDataset
 
 __all__ = ["select"]
+
+_Data = TypeVar("_Data", bound="UploadedDataset | ReadDataset")
 
 
 _HELP = """Pick the variant that is best on your own images.
@@ -40,7 +45,7 @@ _HELP = """Pick the variant that is best on your own images.
 A few hundred labelled images are usually enough. Images without label (beside the class folders, in a folder without
 any, or with an empty label in the CSV file) help to choose; without any label, variants are only ranked. Images are
 sent to the server; their file names are not. Stopped with Ctrl-C, the same command goes on with what is uploaded
-already.
+already. With --store no server takes part: the images stay on this machine, and what was evaluated is kept.
 """
 
 
@@ -86,6 +91,13 @@ already.
 @click.option(
     "--delta", default=0.01, show_default=True, help="What counts as just as good; 0.01 is one point, or .01 of a cost."
 )
+@store_option
+@click.option(
+    "--executor",
+    type=click.Choice(["threads", "ray"]),
+    help="With --store: evaluate in threads of this machine (as usual), or on a Ray cluster, to which images are sent.",
+)
+@click.option("--address", help="With --executor ray: a cluster that runs already; one of this machine otherwise.")
 @server_option
 def select(
     data: Path,
@@ -97,11 +109,15 @@ def select(
     race: bool,
     fast: bool,
     no_prior: bool,
+    store: str | None,
+    executor: str | None,
+    address: str | None,
     server: str | None,
     **asked: Any,
 ) -> None:
     """Run `zoo select`."""
     console = Console.current()
+    local = _local(console, store, server, executor=executor, address=address)
     inquiry = Inquiry(
         evaluation=_evaluation({"exhaustive": exhaustive, "race": race, "fast": fast}), prior=not no_prior, **asked
     )
@@ -115,11 +131,25 @@ def select(
         console.note(scan.label_note)
     elif inquiry.class_proportions is not None:
         console.note("every image has a label, so --class-proportions changes nothing")
-    source = _Source(data, family, label_map, group, slices)
+    if local is not None:
+        with local:
+            read, report = _select(
+                console, local.read, local.select, scan, inquiry, family=family, label_map=label_map,
+                kept="what was kept is not evaluated again", begin="Opening the store",
+            )  # fmt: skip
+            _answer(console, read, report)
+        name, here = plain(report.recommended), shlex.quote(plain(store))
+        console.note(f"{report.evaluations:,} predictions in {report.seconds:.1f} s, kept on this machine")
+        console.hint(f"zoo download {name} --store {here} --to ./")
+        console.hint(f"zoo predict {name.replace('/', '-')}.onnx --data NEW_IMAGES/")
+        return
     with open_client(server) as client:
         try:
-            uploaded, report = _select(console, client, source, inquiry, told=scan.warnings)
-            console.result(*_answer(uploaded, report))
+            uploaded, report = _select(
+                console, client.upload, client.select, scan, inquiry, family=family, label_map=label_map,
+                kept="what is uploaded stays on the server", begin="Connecting",
+            )  # fmt: skip
+            _answer(console, uploaded, report)
         except BaseException as error:
             # Whatever ends it, Ctrl-C included.
             say_what_is_kept(console, client, error)
@@ -130,13 +160,16 @@ def select(
     console.hint(f"zoo predict {name} --data NEW_IMAGES/")
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    data: Path
-    family: str | None
-    label_map: Path | None
-    group: str | None
-    slices: tuple[str, ...]
+def _local(
+    console: Console, store: str | None, server: str | None, *, executor: str | None, address: str | None
+) -> LocalZoo | None:
+    """What works without a server, where a store is named."""
+    if store is not None:
+        return open_local(store, server, console, executor=executor or "threads", address=address)
+    for flag, given in (("--executor", executor), ("--address", address)):
+        if given is not None:
+            raise click.UsageError(f"{flag} goes with --store: a server decides by itself where it evaluates")
+    return None
 
 
 def _evaluation(flags: Mapping[str, bool]) -> Evaluation:
@@ -147,38 +180,46 @@ def _evaluation(flags: Mapping[str, bool]) -> Evaluation:
 
 
 def _select(
-    console: Console, client: Client, source: _Source, inquiry: Inquiry, *, told: Sequence[str]
-) -> tuple[UploadedDataset, SelectionReport]:
+    console: Console,
+    bring: Callable[..., _Data],
+    choose: Callable[..., SelectionReport],
+    scan: Scan,
+    inquiry: Inquiry,
+    *,
+    family: str | None,
+    label_map: Path | None,
+    kept: str,
+    begin: str,
+) -> tuple[_Data, SelectionReport]:
+    """Bring the data to where variants are evaluated, and have one chosen there."""
+
     def check(dataset: LocalDataset) -> None:
-        inquiry.check_classes(ClassMatcher(dataset.classes, source.label_map))
+        inquiry.check_classes(ClassMatcher(dataset.classes, label_map))
 
     hint = "Run the same command again: it goes on from there."
-    with console.resumable("what is uploaded stays on the server", hint=hint), progress_bar(console) as show:
-        uploaded = client.upload(
-            source.data,
-            family=source.family,
-            label_map=source.label_map,
-            group=source.group,
-            slices=source.slices,
-            check=check,
-            progress=show,
-        )
-        for note in uploaded.local.notes:
+    with console.resumable(kept, hint=hint), progress_bar(console, begin=begin) as show:
+        data = bring(scan, family=family, label_map=label_map, check=check, progress=show)
+        for note in data.local.notes:
             console.note(note)
-        for warning in uploaded.warnings:
-            if warning not in told:
+        for warning in data.warnings:
+            if warning not in scan.warnings:
                 console.warn(warning)
-        return uploaded, client.select(
-            uploaded,
-            label_map=source.label_map,
+        return data, choose(
+            data,
+            label_map=label_map,
             progress=show,
             **{field.name: getattr(inquiry, field.name) for field in fields(inquiry)},
         )
 
 
-def _answer(uploaded: UploadedDataset, report: SelectionReport) -> tuple[dict[str, Any], RenderableType]:
-    document = {**to_plain_data(report), "dataset_id": uploaded.id, "data_warnings": list(uploaded.warnings)}
-    paths = [item.path for item in uploaded.local.items]
+def _answer(console: Console, data: UploadedDataset | ReadDataset, report: SelectionReport) -> None:
+    document = {**to_plain_data(report), "dataset_id": data.id, "data_warnings": list(data.warnings)}
+    paths = [item.path for item in data.local.items]
     for doubt in document["label_doubts"]:
         doubt["path"] = str(paths[doubt["index"]])
-    return document, render_report(report, paths=paths)
+    if console.json_mode:
+        console.result(document)
+        return
+    from seedzoo_client.cli.report import render_report  # noqa: PLC0415 - what draws tables takes a while to load
+
+    console.result(document, render_report(report, paths=paths))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seedzoo.inference.decode import DecodedImage
 
-__all__ = ["Conversion", "PredictionCache", "PredictionPart", "PredictionStore"]
+__all__ = ["Conversion", "PredictionCache", "PredictionPart", "PredictionStore", "keeps_predictions"]
 
 LIMIT_BYTES = 256 << 20
 """Larger sets of predictions are not kept: reading them back would cost more than it saves."""
@@ -62,6 +62,11 @@ class PredictionStore(Protocol):
         ...
 
 
+def keeps_predictions(n_examples: int, n_variants: int, n_classes: int, *, limit: int = LIMIT_BYTES) -> bool:
+    """Whether so many predictions are kept between selections."""
+    return 4 * n_examples * n_variants * n_classes <= limit
+
+
 class PredictionCache:
     """Predictions of M variants on n examples, as far as they are known.
 
@@ -76,7 +81,7 @@ class PredictionCache:
     def __init__(
         self, n_examples: int, n_variants: int, n_classes: int, store: PredictionStore, *, limit: int = LIMIT_BYTES
     ) -> None:
-        self.keeps = 4 * n_examples * n_variants * n_classes <= limit
+        self.keeps = keeps_predictions(n_examples, n_variants, n_classes, limit=limit)
         """Whether anything is kept at all."""
         if not self.keeps:
             return
