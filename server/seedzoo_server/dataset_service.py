@@ -145,6 +145,8 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             await asyncio.to_thread(selections.delete, selection_id)
             keys.append(datasets.mark_key(request.dataset_id, selection_id))
         await asyncio.to_thread(datasets.delete_keys, keys)
+        # A selection kept predictions until it was cancelled, and whoever did may have died before looking again.
+        await asyncio.to_thread(datasets.delete_predictions, request.dataset_id)
         return dataset_pb2.DeleteDatasetResponse()
 
 

@@ -29,7 +29,7 @@ from seedzoo.catalog.local import LocalStore
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
 from seedzoo.catalog.scoped import ScopedStore
-from seedzoo.catalog.store import ObjectStore
+from seedzoo.catalog.store import ObjectInfo, ObjectStore
 from seedzoo.errors import LocalFailure, RequestError, StoreError, StoreUnsafe
 from seedzoo.records import ProgressUpdate, SelectionState
 from seedzoo_protos.v1 import (
@@ -512,6 +512,26 @@ def test_deleted_dataset_is_gone_with_its_selections(channel: grpc.Channel, stor
             selection_pb2.GetSelectionRequest(selection_id=selection.id)
         )
     assert fault(caught)[1] == "SELECTION_UNKNOWN"
+
+
+def test_predictions_that_somebody_kept_while_they_were_deleted_go_too(tmp_path: Path) -> None:
+    class Kept(MemoryStore):
+        """As if a server kept predictions after the first look of a deletion, and was killed at once."""
+
+        def list(self, prefix: str) -> Iterator[ObjectInfo]:
+            yield from super().list(prefix)
+            if prefix.startswith("tenants/") and prefix.endswith(dataset_id):
+                self.put(f"{prefix}/predictions/release/{'0' * 64}.npz", b"late")
+
+    store, dataset_id = Kept(), "not yet"
+    publish(store, small_bundle(tmp_path / "bundle"))
+    with serving(store) as channel:
+        uploaded = upload(channel, examples(channel, 1))
+        dataset_id = uploaded
+        stub = dataset_pb2_grpc.DatasetServiceStub(channel)
+        stub.DeleteDataset(dataset_pb2.DeleteDatasetRequest(dataset_id=uploaded))
+    dataset_id = "not any more"
+    assert not [info.key for info in store.list("tenants") if uploaded in info.key]
 
 
 def test_damaged_upload_fails_the_selection_and_nothing_else(channel: grpc.Channel, store: ObjectStore) -> None:

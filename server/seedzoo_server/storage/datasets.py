@@ -41,7 +41,7 @@ from seedzoo_server.storage.dataset_records import (
     check_slice_columns,
 )
 from seedzoo_server.storage.examples import StoredExamples
-from seedzoo_server.storage.keys import check_id, dataset_prefix, derived_id, unknown
+from seedzoo_server.storage.keys import check_id, dataset_prefix, derived_id, predictions_prefix, unknown
 from seedzoo_server.storage.predictions import StoredPredictions
 
 __all__ = ["MAX_BATCH", "DatasetRecord", "DatasetState", "Datasets", "Item", "SliceColumn", "StoredExamples"]
@@ -263,6 +263,7 @@ class Datasets:
             keys = self.keys(dataset_id)
             self.delete_record(dataset_id)
             self.delete_keys(keys)
+            self.delete_predictions(dataset_id)
 
     def keys(self, dataset_id: str) -> list[str]:
         """Keys of everything that is stored of a dataset. Raises NotFound where there is nothing."""
@@ -275,6 +276,10 @@ class Datasets:
         """Delete these, not the whole folder: the same data may be uploaded anew by now."""
         for key in keys:
             self._store.delete(key)
+
+    def delete_predictions(self, dataset_id: str) -> None:
+        """Delete what is kept of evaluations; without harm where the data were uploaded anew, as it is made again."""
+        self.delete_keys([info.key for info in self._store.list(predictions_prefix(check_id("ds", dataset_id)))])
 
     def delete_record(self, dataset_id: str) -> None:
         """From now on there is no such dataset; whoever calls this deletes the rest."""

@@ -14,6 +14,7 @@ __all__ = [
     "check_id",
     "dataset_prefix",
     "derived_id",
+    "predictions_prefix",
     "queue_key",
     "selection_key",
     "unknown",
@@ -57,6 +58,11 @@ def unknown(kind: str, given: str) -> NotFound:
 def dataset_prefix(dataset_id: str) -> str:
     """Folder of a dataset."""
     return f"{DATASETS}/{dataset_id}"
+
+
+def predictions_prefix(dataset_id: str) -> str:
+    """Folder of what is kept of evaluations on a dataset."""
+    return f"{dataset_prefix(dataset_id)}/predictions"
 
 
 def selection_key(selection_id: str) -> str:

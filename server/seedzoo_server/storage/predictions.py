@@ -27,7 +27,7 @@ from seedzoo.catalog.store import ObjectStore
 from seedzoo.engine.prediction_files import part_arrays, parts_of
 from seedzoo.engine.predictions import PredictionPart
 from seedzoo.errors import Conflict, NotFound, ZooError
-from seedzoo_server.storage.keys import check_id, dataset_prefix
+from seedzoo_server.storage.keys import check_id, dataset_prefix, predictions_prefix
 
 __all__ = ["StoredPredictions"]
 
@@ -50,7 +50,7 @@ class StoredPredictions:
     def __init__(self, store: ObjectStore, dataset_id: str, release: str) -> None:
         self._store = store
         self._dataset = dataset_prefix(check_id("ds", dataset_id))
-        self._folder = f"{self._dataset}/predictions/{release}"
+        self._folder = f"{predictions_prefix(dataset_id)}/{release}"
 
     def load(self) -> Iterator[PredictionPart]:
         """All parts that are whole; a damaged file is removed and evaluated again."""
@@ -80,11 +80,13 @@ class StoredPredictions:
         raw = _packed(parts, self._folder)
         key = f"{self._folder}/{hashlib.sha256(raw).hexdigest()}.npz"
         try:
-            with suppress(Conflict):
-                self._store.put(key, raw, if_absent=True)
-            # A deletion removes the record first and then what it finds: what is written after that is ours to remove.
-            if not self._store.exists(f"{self._dataset}/dataset.json"):
-                self._store.delete(key)
+            try:
+                with suppress(Conflict):
+                    self._store.put(key, raw, if_absent=True)
+            finally:  # a store that breaks off may have written it all the same
+                # A deletion removes the record first, then what it finds: what is written after that is ours to remove.
+                if not self._store.exists(f"{self._dataset}/dataset.json"):
+                    self._store.delete(key)
         except ZooError as error:
             _log.warning("predictions were not kept: %s", error.message)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.engine.predictions import Conversion, PredictionPart
+from seedzoo.errors import StoreError
 from seedzoo_server.storage.predictions import StoredPredictions
 
 DATASET = "ds-" + "0" * 32
@@ -65,3 +67,24 @@ def test_many_files_at_a_time() -> None:
 
 def test_nothing_is_kept_yet() -> None:
     assert list(StoredPredictions(MemoryStore(), DATASET, "release").load()) == []
+
+
+class BreakingOff(MemoryStore):
+    """Takes predictions and fails before it says so, as one that is killed in that moment."""
+
+    def put(self, key: str, data: bytes, **conditions: Any) -> str:
+        etag = super().put(key, data, **conditions)
+        if "/predictions/" in key:
+            raise StoreError("connection lost")
+        return etag
+
+
+def test_predictions_that_a_failing_store_took_after_the_deletion_are_removed() -> None:
+    store = BreakingOff()
+    store.put(f"datasets/{DATASET}/dataset.json", b"{}")
+    StoredPredictions(store, DATASET, "release").save([part(0)])
+    assert len(list(store.list(f"datasets/{DATASET}/predictions"))) == 1, "the dataset is there"
+    store.delete(f"datasets/{DATASET}/dataset.json")
+    StoredPredictions(store, DATASET, "release").save([part(1)])
+    StoredPredictions(store, DATASET, "other").save([part(0)])
+    assert len(list(store.list(f"datasets/{DATASET}/predictions"))) == 1
