@@ -60,6 +60,10 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A client may keep this many calls open on a connection, and none without a sign of life.
+    # What a call may send ahead of its being read, of which one connection may have many: probing for bandwidth would
+    # let each grow to several MiB. With a round trip of .1 s a call still uploads 10 MB/s.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_concurrent_streams", 1000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -11,13 +11,14 @@ from typing import Any
 
 import grpc
 
+from seedzoo.allocator import GivingBack
 from seedzoo.errors import NotFound, RequestError
 from seedzoo_protos.v1 import dataset_pb2, dataset_pb2_grpc
 from seedzoo_server.convert import timestamp
 from seedzoo_server.identity import caller
-from seedzoo_server.incoming import Held, Incoming, PackWriter
+from seedzoo_server.incoming import Held, Incoming, Pack, PackWriter
 from seedzoo_server.runner import Runner
-from seedzoo_server.storage.datasets import MAX_BATCH, DatasetState, Item, SliceColumn
+from seedzoo_server.storage.datasets import MAX_BATCH, Datasets, DatasetState, Item, SliceColumn
 from seedzoo_server.tenants import Tenant, Tenants
 
 __all__ = ["DatasetServicer"]
@@ -25,6 +26,8 @@ __all__ = ["DatasetServicer"]
 Context = grpc.aio.ServicerContext[Any, Any]
 
 _PACK_THREADS = 4
+_GIVE_BACK_BYTES = 32 << 20
+"""Of packs stored: their buffers lie between what is kept, and would stay with the process."""
 _MISSING_DEFAULT = 1000
 _MISSING_LARGEST = 10_000
 
@@ -36,6 +39,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self._tenants = tenants
         self._runner = runner
         self._held = Held()
+        self._giving_back = GivingBack(_GIVE_BACK_BYTES)
         self._pack_threads = ThreadPoolExecutor(_PACK_THREADS, thread_name_prefix="seedzoo-packs")
 
     @property
@@ -105,7 +109,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         datasets = tenant.datasets
         state = await asyncio.to_thread(datasets.state, first.dataset_id)
         incoming = Incoming(state, self._held, tenant.name)
-        writer = PackWriter(partial(datasets.write_pack, state.record.id), self._pack_threads, self._held)
+        writer = PackWriter(partial(self._write, datasets, state.record.id), self._pack_threads, self._held)
         try:
             incoming.take(first)
             del first  # up to 1 MiB
@@ -125,6 +129,10 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
             incoming.dropped()
             await writer.given_up()
         return dataset_pb2.UploadItemsResponse(stored_count=writer.stored_count, stored_bytes=writer.stored_bytes)
+
+    def _write(self, datasets: Datasets, dataset_id: str, pack: Pack) -> None:
+        datasets.write_pack(dataset_id, pack)
+        self._giving_back.used(sum(len(content) for _, content in pack))
 
     async def GetDataset(self, request: dataset_pb2.GetDatasetRequest, context: Context) -> dataset_pb2.Dataset:
         """One dataset."""

@@ -520,8 +520,8 @@ def test_predictions_that_somebody_kept_while_they_were_deleted_go_too(tmp_path:
 
         def list(self, prefix: str) -> Iterator[ObjectInfo]:
             yield from super().list(prefix)
-            if prefix.startswith("tenants/") and prefix.endswith(dataset_id):
-                self.put(f"{prefix}/predictions/release/{'0' * 64}.npz", b"late")
+            if prefix.startswith("tenants/") and prefix.endswith(f"{dataset_id}/"):
+                self.put(f"{prefix}predictions/release/{'0' * 64}.npz", b"late")
 
     store, dataset_id = Kept(), "not yet"
     publish(store, small_bundle(tmp_path / "bundle"))

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.allocator import give_back
 from seedzoo.cpu import usable_cores
 from seedzoo.inference.session import Model
-from seedzoo.inference.sessions import give_back, session_bytes
+from seedzoo.inference.sessions import session_bytes
 from seedzoo.inference.settings import InferenceSettings
 
 __all__ = ["ModelFile", "model_file", "opened", "share_of_memory"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,9 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.allocator import give_back
 from seedzoo.inference.session import Model
 
-__all__ = ["Sessions", "give_back", "session_bytes"]
+__all__ = ["Sessions", "session_bytes"]
 
 _PER_FILE_BYTE, _BASE_BYTES = 1.25, 1 << 20
 
@@ -157,18 +156,3 @@ class Sessions:
         with self._changed:
             self.opened += 1
             self.providers.add(entry.model.provider)
-
-
-def give_back() -> None:
-    """Return freed memory to the system: glibc keeps what closed sessions held, twice the budget after a while."""
-    trim = _trim()
-    if trim is not None:
-        trim(0)
-
-
-@functools.cache
-def _trim() -> Callable[[int], int] | None:
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None  # another C library, which keeps its own counsel
