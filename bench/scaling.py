@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 from scaling_simulation import PASSES, Cluster, Costs, Outcome, simulate
 
 from seedzoo.cpu import usable_cores
-from seedzoo.engine.spread_evaluator import SpreadEvaluator, _evaluate, _Found, _Worker
+from seedzoo.engine.spread_evaluator import SpreadEvaluator
+from seedzoo.engine.spread_parts import SpreadScores, WorkerSettings, evaluate_part
 from seedzoo.executors import Executor, Job, Setup, open_executor
 from seedzoo.executors.cluster import RayExecutor, import_ray
 from seedzoo.inference.decode import decode_image
@@ -121,13 +122,13 @@ def costs_of(case: Case, passes: int, jobs: dict[str, float]) -> tuple[Costs, di
     shape = case.family.task.preprocessing
     decode = best(lambda: [decode_image(raw, shape) for raw in files]) / len(files)
     labels, none = np.zeros(len(images), dtype=np.int64), np.zeros(0, dtype=np.intp)
-    part = _evaluate(_Worker(None), (images, labels, none), file, (0, len(images)))
+    part = evaluate_part(WorkerSettings(None), (images, labels, none), file, (0, len(images)))
     packed = pickle.dumps(part)
     pairs = part.predicted.size
     block = pickle.dumps(images, protocol=5)
     # A job's input and its result, packed and unpacked; the block goes once for all variants.
     packing = best(lambda: (pickle.loads(pickle.dumps(part)), pickle.loads(block)), 5)
-    found = _Found.empty(len(images), 1, part.total.shape[1], none)
+    found = SpreadScores.empty(len(images), 1, part.total.shape[1], none)
     placing = best(lambda: found.put(part, range(len(images)), range(1)), 5)
     sizes = [len(raw) for raw in case.raw]
     costs = Costs(

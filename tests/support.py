@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from seedzoo.catalog.bundle import (
 )
 from seedzoo.catalog.codec import encode_json
 from seedzoo.engine import Examples, SelectionSettings, run_selection
-from seedzoo.engine.predictions import PredictionStore
+from seedzoo.engine.predictions import PredictionPart, PredictionStore
 from seedzoo.engine.spread_evaluator import OpenEvaluator
 from seedzoo.records import Family, ProgressUpdate, RaceDecision, Release, SelectionReport, Variant
 from seedzoo.starter import starter_bundle
@@ -152,6 +152,24 @@ class Engine:
             on_progress=on_progress,
             open_evaluator=open_evaluator,
         )
+
+
+class KeptPredictions:
+    """Parts of predictions, kept in memory."""
+
+    def __init__(self) -> None:
+        self.parts: list[PredictionPart] = []
+
+    def load(self) -> Iterable[PredictionPart]:
+        return list(self.parts)
+
+    def save(self, parts: Sequence[PredictionPart]) -> None:
+        self.parts += parts
+
+
+def without_costs(report: SelectionReport) -> SelectionReport:
+    """A report without what depends on the time and on what was known before."""
+    return replace(report, seconds=0.0, evaluations=0)
 
 
 def subset_images() -> tuple[list[bytes], NDArray[np.int64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.publish import publish
 from seedzoo.engine import SelectionSettings
 from seedzoo.engine.spread_evaluator import SpreadEvaluator, evaluators_on
+from seedzoo.engine.spread_parts import PartScores, SpreadScores
 from seedzoo.errors import Cancelled, DataError, MissingExtra, RequestError
 from seedzoo.executors import Executor, Job, LocalExecutor, open_executor
 from seedzoo.inference.evaluate import Evaluator
@@ -256,21 +258,22 @@ def test_sums_too_near_to_tell_are_added_in_the_order_of_threads(
     with Evaluator([functools.partial(jobs.opened, *file) for file in files]) as threads:
         expected = threads.run(images, labels)
     wrong = lambda self, _: np.ones(len(self.total), dtype=np.bool_)  # noqa: E731
-    monkeypatch.setattr("seedzoo.engine.spread_evaluator._Found.unsure", wrong)
-    original = SpreadEvaluator._spread
+    monkeypatch.setattr(SpreadScores, "unsure", wrong)
+    original = SpreadScores.put
     asked: list[int] = []
 
-    def misled(self: SpreadEvaluator, *given: Any) -> Any:
-        found = original(self, *given)
-        asked.append(len(given[3]))
-        found.total[:] = 0
-        return found
+    def misled(self: SpreadScores, part: PartScores, examples: range, variants: range) -> None:
+        original(self, part, examples, variants)
+        asked.append(len(self.keep))
+        self.total[:] = 0
 
-    monkeypatch.setattr(SpreadEvaluator, "_spread", misled)
+    monkeypatch.setattr(SpreadScores, "put", misled)
     with SpreadEvaluator(files, LocalExecutor(cpus=1)) as workers:
         assert np.array_equal(workers.run(images, labels).ensemble, expected.ensemble)
+        assert [kept for kept, _ in itertools.groupby(asked)] == [0, 70]
+        asked.clear()
         assert np.array_equal(workers.run(images, labels, keep_probabilities=np.arange(70)).ensemble, expected.ensemble)
-    assert asked == [0, 70, 70]
+        assert set(asked) == {70}
 
 
 @pytest.mark.parametrize("executor", ["ray"], indirect=True)
@@ -325,10 +328,11 @@ def test_worker_killed_during_a_selection(
     with SpreadEvaluator(files, executor, on_notice=said.append) as workers:
         original = workers._workers.results
 
-        def killing(batch: list[Job[Any]], **more: Any) -> Iterator[Any]:
-            arguments = (*batch[0].arguments, tmp_path, batch[0].function)
-            first = dataclasses.replace(batch[0], function=jobs.killed_once, arguments=arguments)
-            return original([first, *batch[1:]], **more)
+        def killing(batch: Iterator[Job[Any]], **more: Any) -> Iterator[Any]:
+            first = next(batch)
+            arguments = (*first.arguments, tmp_path, first.function)
+            killer = dataclasses.replace(first, function=jobs.killed_once, arguments=arguments)
+            return original(itertools.chain([killer], batch), **more)
 
         monkeypatch.setattr(workers._workers, "results", killing)
         found = workers.run(images, labels)
@@ -344,13 +348,13 @@ def test_server_evaluates_on_ray(
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     made: list[int] = []
-    original = SpreadEvaluator.run
+    original = SpreadScores.put
 
-    def counted(self: SpreadEvaluator, images: Any, *given: Any, **more: Any) -> Any:
-        made.append(len(images))
-        return original(self, images, *given, **more)
+    def counted(self: SpreadScores, *given: Any) -> None:
+        made.append(1)
+        original(self, *given)
 
-    monkeypatch.setattr(SpreadEvaluator, "run", counted)
+    monkeypatch.setattr(SpreadScores, "put", counted)
     store = small_store(tmp_path)
     reports = {}
     for where in ("ray", "local"):
@@ -422,16 +426,17 @@ def test_server_on_ray_stops_when_it_is_told(tmp_path: Path) -> None:
 def test_local_mode_on_ray(ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(LocalStore(tmp_path / "store"), small_bundle(tmp_path / "bundle"))
     spread: list[int] = []
-    run = SpreadEvaluator.run
-    monkeypatch.setattr(
-        SpreadEvaluator,
-        "run",
-        lambda self, images, *rest, **more: (spread.append(len(images)), run(self, images, *rest, **more))[1],
-    )
+    put = SpreadScores.put
+
+    def counted(self: SpreadScores, part: PartScores, *places: range) -> None:
+        spread.append(part.predicted.size)
+        put(self, part, *places)
+
+    monkeypatch.setattr(SpreadScores, "put", counted)
     reports = []
     for executor in ("threads", "ray"):
         with LocalZoo(tmp_path / "store", home=tmp_path / executor, executor=executor) as zoo:
             reports.append(dataclasses.replace(zoo.select(EXAMPLES / "mydata"), seconds=0.0))
-        assert sum(spread) == (300 if executor == "ray" else 0)
+        assert sum(spread) == (300 * 4 if executor == "ray" else 0)
     assert reports[0] == reports[1]
     assert reports[0].evaluations == 300 * 4

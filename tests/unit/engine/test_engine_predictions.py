@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from tests.support import Engine, MemoryExamples
+from tests.support import Engine, KeptPredictions, MemoryExamples, without_costs
 
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.engine import SelectionSettings
 from seedzoo.engine.predictions import Conversion, PredictionCache, PredictionPart
 from seedzoo.errors import Cancelled, StoreError
-from seedzoo.records import Evaluation, SelectionReport
+from seedzoo.records import Evaluation
 from seedzoo_server.storage.predictions import StoredPredictions
 
 Images = tuple[list[bytes], NDArray[np.int64]]
 DATASET = "ds-" + "0" * 32
-
-
-class Kept:
-    """Parts in memory."""
-
-    def __init__(self) -> None:
-        self.parts: list[PredictionPart] = []
-
-    def load(self) -> Iterable[PredictionPart]:
-        return list(self.parts)
-
-    def save(self, parts: Sequence[PredictionPart]) -> None:
-        self.parts += parts
 
 
 @pytest.fixture
@@ -41,10 +27,6 @@ def store() -> MemoryStore:
     memory = MemoryStore()
     memory.put(f"datasets/{DATASET}/dataset.json", b"{}")
     return memory
-
-
-def without_costs(report: SelectionReport) -> SelectionReport:
-    return dataclasses.replace(report, seconds=0.0, evaluations=0)
 
 
 def test_another_question_evaluates_nothing(zoo: Engine, images: Images, store: MemoryStore) -> None:
@@ -67,7 +49,7 @@ def test_another_question_evaluates_nothing(zoo: Engine, images: Images, store: 
 
 def test_only_what_is_missing_is_evaluated(zoo: Engine, images: Images) -> None:
     contents, labels = images
-    kept = Kept()
+    kept = KeptPredictions()
     some = np.where(np.arange(300) % 2 == 0, labels, -1)
     zoo.select(MemoryExamples(contents, some), SelectionSettings(use_prior=False), predictions=kept)
     examples = MemoryExamples(contents, labels)
@@ -78,7 +60,7 @@ def test_only_what_is_missing_is_evaluated(zoo: Engine, images: Images) -> None:
 
 
 def test_a_race_and_an_exhaustive_evaluation_share(zoo: Engine, many: Images) -> None:
-    kept = Kept()
+    kept = KeptPredictions()
     early = SelectionSettings(evaluation=Evaluation.FAST, delta=0.05)
     raced = zoo.select(MemoryExamples(*many), early, predictions=kept)
     full = zoo.select(MemoryExamples(*many), SelectionSettings(evaluation=Evaluation.EXHAUSTIVE), predictions=kept)
@@ -90,7 +72,7 @@ def test_a_race_and_an_exhaustive_evaluation_share(zoo: Engine, many: Images) ->
 
 def test_a_cancelled_selection_leaves_what_it_found(zoo: Engine, many: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seedzoo.inference.evaluate._BLOCK_EXAMPLES", 100)
-    kept = Kept()
+    kept = KeptPredictions()
     seen = 0
 
     def stop(_: object) -> None:
@@ -178,10 +160,10 @@ def test_a_store_that_takes_nothing_costs_nothing_but_time(zoo: Engine, images: 
 
 
 def test_too_many_predictions_are_not_kept() -> None:
-    cache = PredictionCache(10, 2, 3, Kept(), limit=239)
+    cache = PredictionCache(10, 2, 3, KeptPredictions(), limit=239)
     assert not cache.keeps
     assert not cache.known(np.arange(10), np.arange(2)).any()
-    assert PredictionCache(10, 2, 3, Kept(), limit=240).keeps
+    assert PredictionCache(10, 2, 3, KeptPredictions(), limit=240).keeps
 
 
 @given(
@@ -195,7 +177,7 @@ def test_too_many_predictions_are_not_kept() -> None:
 )
 def test_the_cache_knows_what_it_was_given(parts: list[tuple[list[int], list[int]]]) -> None:
     truth = np.random.default_rng(0).random((10, 4, 3)).astype(np.float32)
-    kept = Kept()
+    kept = KeptPredictions()
     cache = PredictionCache(10, 4, 3, kept)
     known = np.zeros((10, 4), dtype=np.bool_)
     for rows, variants in parts:
@@ -215,7 +197,7 @@ def test_the_cache_knows_what_it_was_given(parts: list[tuple[list[int], list[int
 
 
 def test_parts_that_do_not_fit_are_not_used() -> None:
-    kept = Kept()
+    kept = KeptPredictions()
     good = PredictionPart(np.array([0]), np.array([1]), np.ones((1, 1, 3), np.float32), [Conversion("", None)])
     kept.parts += [
         dataclasses.replace(good, rows=np.array([10])),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from seedzoo.catalog.selectable import model_of
 from seedzoo.engine.examples import Examples
 from seedzoo.engine.predictions import Conversion, PredictionCache, PredictionPart, PredictionStore
-from seedzoo.engine.spread_evaluator import BlockEvaluator, OpenEvaluator
+from seedzoo.engine.spread_evaluator import Block, OpenEvaluator, StreamEvaluator
 from seedzoo.errors import Cancelled, DataError, ItemsError
 from seedzoo.inference.decode import DEFAULT_MAX_PIXELS, DecodedImage
 from seedzoo.inference.decoding import CRASHES, MOST_HARMFUL, TOO_SLOW, DecodedBlock, Decoder, ThreadDecoder
@@ -92,7 +93,7 @@ class FamilyEvaluator:
         self._left = threading.Event()
         self._open_evaluator = open_evaluator
         self._own = self._own_evaluator(inference or InferenceSettings()) if open_evaluator is None else None
-        self._evaluator: BlockEvaluator | None = self._own
+        self._elsewhere: StreamEvaluator | None = None
         cache = None
         if predictions is not None:
             cache = PredictionCache(len(self._labels), len(family.variants), len(family.task.classes), predictions)
@@ -104,8 +105,9 @@ class FamilyEvaluator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._evaluator is not None:
-            self._evaluator.__exit__(kind, error, trace)
+        for evaluator in (self._own, self._elsewhere):
+            if evaluator is not None:
+                evaluator.__exit__(kind, error, trace)
         self._left.set()
         self._reader.shutdown(cancel_futures=True)
         if self._owns_decoder:
@@ -136,9 +138,24 @@ class FamilyEvaluator:
             ItemsError: Some images cannot be decoded; names all of them by index.
             Cancelled: ``should_stop`` said so.
         """
-        blocks = self._cut(rows, length)
-        faults: dict[int, str] = {}
-        harmful, complete = 0, True
+        faults = _Faults()
+        decoded = self._decoded(self._cut(rows, length), keep, variants, faults)
+        if variants is None and self._open_evaluator is not None:
+            yield from self._streamed(decoded)
+        else:
+            for one in decoded:
+                yield one.block, self._scores(one)
+        if faults.found:
+            raise faults.error(len(rows))
+
+    def _decoded(
+        self,
+        blocks: Sequence[NDArray[np.int64]],
+        keep: NDArray[np.bool_] | None,
+        variants: Callable[[], NDArray[np.intp]] | None,
+        faults: _Faults,
+    ) -> Iterator[_Decoded]:
+        """Blocks that are ready to be evaluated; once an image is found bad, only the other bad ones are found."""
         ahead: _Ahead | None = None
         try:
             for number, block in enumerate(blocks):
@@ -154,28 +171,19 @@ class FamilyEvaluator:
                     ahead = self._begin(fresh)
                 decoded = self._finished(ahead)
                 found = dict(zip(fresh.tolist(), decoded.outcomes, strict=True))
-                bad = {row: image for row, image in found.items() if isinstance(image, DataError)}
-                faults.update({row: error.message for row, error in bad.items()})
-                harmful += sum(error.reason in (CRASHES, TOO_SLOW) for error in bad.values())
-                complete = harmful < MOST_HARMFUL and all(image is not None for image in found.values())
-                if len(faults) >= _MOST_FAULTS or not complete:
+                faults.look(found)
+                if faults.enough:
                     break
                 # Only now, when nothing holds the block before: never more than two are decoded, this and the next.
                 after = blocks[number + 1] if number + 1 < len(blocks) else block[:0]
                 ahead = self._begin(self._fresh(after, asked))
-                if faults:
+                if faults.found:
                     continue  # only to name all bad ones at once
+                conversions = [Conversion.of(image) for image in decoded.outcomes if isinstance(image, DecodedImage)]
                 kept = None if keep is None else np.flatnonzero(keep[block])
-                yield block, self._scores(block, fresh, decoded, asked, kept)
+                yield _Decoded(block, fresh, decoded.pixels, conversions, asked, kept)
         finally:
             _drop(ahead)
-        if faults:
-            every = complete and len(faults) < _MOST_FAULTS
-            raise ItemsError(
-                f"{'' if every else 'at least '}{len(faults)} of {len(rows)} images cannot be used",
-                faults=faults,
-                hint="Replace or remove them.",
-            )
 
     def unknown(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of these examples on which not all variants' predictions are known from before, in their order."""
@@ -184,7 +192,8 @@ class FamilyEvaluator:
     @property
     def provider(self) -> str:
         """What ran the models, as :attr:`seedzoo.inference.evaluate.Evaluator.provider`; empty where none ran."""
-        return "" if self._evaluator is None else self._evaluator.provider
+        evaluator = self._own or self._elsewhere
+        return "" if evaluator is None else evaluator.provider
 
     def _cut(self, rows: NDArray[np.int64], length: int | None) -> list[NDArray[np.int64]]:
         shape = self.family.task.preprocessing
@@ -219,46 +228,65 @@ class FamilyEvaluator:
                 raise Cancelled("the selection was cancelled")
         return ahead.decoded.result()
 
-    def _scores(
-        self,
-        block: NDArray[np.int64],
-        fresh: NDArray[np.int64],
-        decoded: DecodedBlock,
-        asked: NDArray[np.intp],
-        keep: NDArray[np.intp] | None,
-    ) -> BlockScores:
-        """Scores of a block of which the ``fresh`` examples have to be evaluated."""
-        conversions = [Conversion.of(image) for image in decoded.outcomes if isinstance(image, DecodedImage)]
-        cache = self._cache
-        if cache is None:
-            self.conversions.count(conversions)
-            return self._evaluate(decoded.pixels, block, asked, keep)
-        if len(fresh):
-            found = self._evaluate(decoded.pixels, fresh, asked, np.arange(len(fresh)))
-            cache.put(PredictionPart(fresh, asked.astype(np.int64), found.probabilities, conversions))
-        probabilities, conversions = cache.get(block, asked)
+    def _scores(self, one: _Decoded) -> BlockScores:
+        if not one.to_evaluate:
+            return self._merged(one, None)
+        evaluator = self._own or self._opened()
+        labels, wanted = self._labels[one.fresh], self._wanted(one)
+        return self._merged(one, evaluator.run(one.pixels, labels, keep_probabilities=wanted, variants=one.asked))
+
+    def _streamed(self, decoded: Iterator[_Decoded]) -> Iterator[tuple[NDArray[np.int64], BlockScores]]:
+        """As one after the other, but a block begins as soon as there are workers for it."""
+        waiting: deque[_Decoded] = deque()
+
+        def to_evaluate() -> Iterator[Block]:
+            for one in decoded:
+                waiting.append(replace(one, pixels=one.pixels[:0]))
+                if one.to_evaluate:
+                    yield Block(one.pixels, self._labels[one.fresh], self._wanted(one), one.asked)
+
+        def known() -> Iterator[tuple[NDArray[np.int64], BlockScores]]:
+            while waiting and not waiting[0].to_evaluate:
+                one = waiting.popleft()
+                yield one.block, self._merged(one, None)
+
+        blocks = to_evaluate()
+        first = next(blocks, None)
+        if first is not None:  # where all is known, no model is even loaded
+            for scores in self._opened().stream(itertools.chain([first], blocks)):
+                yield from known()
+                one = waiting.popleft()
+                yield one.block, self._merged(one, scores)
+        yield from known()
+
+    def _wanted(self, one: _Decoded) -> NDArray[np.intp] | None:
+        """The probabilities that are asked for: where they are kept for later, all."""
+        return one.keep if self._cache is None else np.arange(len(one.fresh))
+
+    def _merged(self, one: _Decoded, found: BlockScores | None) -> BlockScores:
+        """Scores of a whole block, from those that were ``found`` and those known from before."""
+        if found is not None:
+            self.passes += found.predicted.size
+        cache, conversions = self._cache, one.conversions
+        if cache is not None:
+            if found is not None:
+                part = PredictionPart(one.fresh, one.asked.astype(np.int64), found.probabilities, conversions)
+                cache.put(part)
+            probabilities, conversions = cache.get(one.block, one.asked)
+            found = BlockScores.of(probabilities, self._labels[one.block], one.keep)
         self.conversions.count(conversions)
-        return BlockScores.of(probabilities, self._labels[block], keep)
+        if found is None:
+            raise ValueError("a block without examples")
+        return found
 
-    def _evaluate(
-        self,
-        pixels: NDArray[np.uint8],
-        rows: NDArray[np.int64],
-        asked: NDArray[np.intp],
-        keep: NDArray[np.intp] | None,
-    ) -> BlockScores:
-        if self._evaluator is None:  # where all is known, no model is even loaded
-            self._evaluator = self._opened()
-        scores = self._evaluator.run(pixels, self._labels[rows], keep_probabilities=keep, variants=asked)
-        self.passes += scores.predicted.size
-        return scores
-
-    def _opened(self) -> BlockEvaluator:
-        if self._open_evaluator is None:
-            raise ValueError("there is an evaluator of its own")
-        name, members, load = self.family.name, self.family.variants, self._load_model
-        files = [(f"{name}/{member.tag}", functools.partial(load, member)) for member in members]
-        return self._open_evaluator(files, should_stop=self._should_stop)
+    def _opened(self) -> StreamEvaluator:
+        if self._elsewhere is None:
+            if self._open_evaluator is None:
+                raise ValueError("there is an evaluator of its own")
+            name, members, load = self.family.name, self.family.variants, self._load_model
+            files = [(f"{name}/{member.tag}", functools.partial(load, member)) for member in members]
+            self._elsewhere = self._open_evaluator(files, should_stop=self._should_stop)
+        return self._elsewhere
 
     def _own_evaluator(self, inference: InferenceSettings) -> Evaluator:
         family, load = self.family.name, self._load_model
@@ -269,6 +297,61 @@ class FamilyEvaluator:
             settings=inference,
             architecture=files[0][1].sha256,  # its variants differ by nothing but seeds
             should_stop=self._should_stop,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoded:
+    """A block that is ready to be evaluated.
+
+    Attributes:
+        block: int64 ``[b]`` its examples.
+        fresh: int64 ``[f]`` those of them on which something is not known yet.
+        pixels: uint8 ``[f, height, width, channels]``.
+        conversions: What was done to them.
+        asked: Which variants.
+        keep: Positions in the block of the examples whose probabilities are wanted; None for none.
+    """
+
+    block: NDArray[np.int64]
+    fresh: NDArray[np.int64]
+    pixels: NDArray[np.uint8]
+    conversions: list[Conversion]
+    asked: NDArray[np.intp]
+    keep: NDArray[np.intp] | None
+
+    @property
+    def to_evaluate(self) -> bool:
+        """Whether there is anything to evaluate."""
+        return len(self.fresh) > 0
+
+
+@dataclass
+class _Faults:
+    """Images that cannot be used: the reason by row."""
+
+    found: dict[int, str] = field(default_factory=dict)
+    harmful: int = 0
+    complete: bool = True
+
+    def look(self, outcomes: Mapping[int, DecodedImage | DataError | None]) -> None:
+        """Note the bad ones among these."""
+        bad = {row: image for row, image in outcomes.items() if isinstance(image, DataError)}
+        self.found.update({row: error.message for row, error in bad.items()})
+        self.harmful += sum(error.reason in (CRASHES, TOO_SLOW) for error in bad.values())
+        self.complete = self.harmful < MOST_HARMFUL and all(image is not None for image in outcomes.values())
+
+    @property
+    def enough(self) -> bool:
+        """Whether to look for no more."""
+        return len(self.found) >= _MOST_FAULTS or not self.complete
+
+    def error(self, examples: int) -> ItemsError:
+        """What the caller is told."""
+        return ItemsError(
+            f"{'at least ' if self.enough else ''}{len(self.found)} of {examples} images cannot be used",
+            faults=self.found,
+            hint="Replace or remove them.",
         )
 
 

@@ -2,36 +2,59 @@
 
 A job is a part of a block of decoded examples by a group of variants. The block and each variant's file are shared, so
 that each machine gets them once; the files come from whoever reads and verifies them here, so workers need no way to
-the store. Blocks go one after the other, because a race decides after each which variants are still evaluated.
+the store. A race's blocks go one after the other, because after each it decides which variants are still evaluated.
+Where everything is evaluated the next block begins as soon as workers are free for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.engine.spread_parts import PartScores, SpreadScores, WorkerSettings, evaluate_part
 from seedzoo.executors import Executor, Job, Setup
 from seedzoo.executors.protocol import stopped
-from seedzoo.inference.evaluate import BlockScores, softmax
-from seedzoo.inference.open_models import ModelFile, model_file, opened
+from seedzoo.inference.evaluate import BlockScores
+from seedzoo.inference.open_models import ModelFile, model_file
 from seedzoo.inference.session import default_batch
 
-__all__ = ["BlockEvaluator", "OpenEvaluator", "SpreadEvaluator", "evaluators_on"]
+__all__ = ["Block", "BlockEvaluator", "OpenEvaluator", "SpreadEvaluator", "StreamEvaluator", "evaluators_on"]
 
 _JOBS_PER_CORE = 8
 """So many jobs of a block that a slow machine or core does not keep the others waiting for long."""
 
+_JOBS_PER_CORE_AHEAD = 2
+"""Where the next block begins meanwhile nobody waits, and larger jobs open fewer sessions."""
+
 _MOST_JOBS = 4096
 """Of a block: each costs the driver time, which a large cluster would wait for."""
 _READ_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """The arguments of :meth:`SpreadEvaluator.run`.
+
+    Attributes:
+        images: uint8 ``[b, height, width, channels]``, b >= 1.
+        labels: int64 ``[b]``, -1 for an unlabelled example.
+        keep_probabilities: Positions ``[k]`` of the examples whose probabilities are wanted; None for none.
+        variants: Which variants; None for all.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    keep_probabilities: Sequence[int] | NDArray[np.integer] | None = None
+    variants: Sequence[int] | NDArray[np.integer] | None = None
 
 
 class BlockEvaluator(Protocol):
@@ -58,12 +81,20 @@ class BlockEvaluator(Protocol):
         ...
 
 
+class StreamEvaluator(BlockEvaluator, Protocol):
+    """One that may begin the next block before the scores of the last one are there."""
+
+    def stream(self, blocks: Iterable[Block]) -> Iterator[BlockScores]:
+        """See :meth:`SpreadEvaluator.stream`."""
+        ...
+
+
 class OpenEvaluator(Protocol):
     """Makes an evaluator of these models: of each its name and what reads its verified file."""
 
     def __call__(
         self, models: Sequence[tuple[str, Callable[[], bytes]]], *, should_stop: Callable[[], bool]
-    ) -> BlockEvaluator:
+    ) -> StreamEvaluator:
         """The evaluator; it stops within a block once ``should_stop`` says so."""
         ...
 
@@ -81,7 +112,7 @@ def evaluators_on(
 
     def open_evaluator(
         models: Sequence[tuple[str, Callable[[], bytes]]], *, should_stop: Callable[[], bool]
-    ) -> BlockEvaluator:
+    ) -> StreamEvaluator:
         return SpreadEvaluator(
             models, executor, memory_bytes=memory_bytes, should_stop=should_stop, on_notice=on_notice
         )
@@ -120,7 +151,7 @@ class SpreadEvaluator:
         self._executor = executor
         self._exit = ExitStack()
         self._workers = self._exit.enter_context(
-            executor.open(setup=Setup(_Worker, (memory_bytes,)), on_notice=on_notice)
+            executor.open(setup=Setup(WorkerSettings, (memory_bytes,)), on_notice=on_notice)
         )
 
     def __enter__(self) -> Self:
@@ -151,73 +182,93 @@ class SpreadEvaluator:
             Cancelled: ``should_stop`` said so.
             ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
         """
-        asked = list(range(len(self._models))) if variants is None else [int(index) for index in variants]
+        (scores,) = self._stream([Block(images, labels, keep_probabilities, variants)], _JOBS_PER_CORE)
+        return scores
+
+    def stream(self, blocks: Iterable[Block]) -> Iterator[BlockScores]:
+        """Evaluate blocks without waiting between them.
+
+        Args:
+            blocks: A block is taken when its jobs are about to be handed out, so some three of them are held at a time.
+
+        Yields:
+            The scores of each block, in their order. Whoever leaves before the end closes the evaluator.
+
+        Raises:
+            Cancelled: ``should_stop`` said so.
+            ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
+        """
+        return self._stream(blocks, _JOBS_PER_CORE_AHEAD)
+
+    def _stream(self, blocks: Iterable[Block], jobs_per_core: int) -> Iterator[BlockScores]:
+        waiting: deque[_Round] = deque()
+        again: deque[_Round] = deque()
+        at_work: dict[str, tuple[_Round, int]] = {}
+
+        def rounds() -> Iterator[_Round]:
+            for number, block in enumerate(blocks):
+                while again:
+                    yield again.popleft()
+                waiting.append(_Round(number, block, self._asked(block)))
+                yield waiting[-1]
+
+        def finished(coming: Iterable[_Round]) -> Iterator[BlockScores]:
+            jobs = (job for one in coming for job in self._jobs(one, at_work, jobs_per_core))
+            for done in self._workers.results(jobs, should_stop=self._should_stop):
+                one, place = at_work.pop(done.name)
+                self._providers |= done.result.providers
+                if one.put(place, done.result):
+                    again.append(one)
+                while waiting and (scores := waiting[0].scores) is not None:
+                    waiting.popleft()
+                    yield scores
+
+        try:
+            yield from finished(rounds())
+            if again:
+                yield from finished(list(again))
+        except GeneratorExit:
+            self._exit.close()  # its jobs would mix with those of the next one
+            raise
+
+    def _asked(self, block: Block) -> list[int]:
+        asked = range(len(self._models)) if block.variants is None else [int(index) for index in block.variants]
         if not asked:
             raise ValueError("no models to evaluate")
-        wanted = np.asarray([] if keep_probabilities is None else keep_probabilities, dtype=np.intp)
-        found = self._spread(images, labels, asked, np.unique(wanted))
-        ensemble = found.total.argmax(axis=1).astype(np.int32)
-        # The sums of groups are added in another order than one variant after the other. Where that could make
-        # another class the first, they are added in that order, from the probabilities.
-        unsure = np.flatnonzero(found.unsure(len(asked)))
-        if len(unsure):
-            at = found.places(unsure)
-            known = at >= 0
-            more = found
-            if not known.all():
-                more = self._spread(images, labels, asked, unsure)
-                at = more.places(unsure)
-            total = np.zeros((len(unsure), found.total.shape[1]))
-            for column in range(len(asked)):
-                total += more.kept[at, column]
-            ensemble[unsure] = total.argmax(axis=1)
-        return BlockScores(
-            predicted=found.predicted,
-            label_probability=found.of_label,
-            ensemble=ensemble,
-            probabilities=found.kept[found.places(wanted)],
-        )
+        return list(asked)
 
-    def _spread(
-        self, images: NDArray[np.uint8], labels: NDArray[np.int64], asked: Sequence[int], keep: NDArray[np.intp]
-    ) -> _Found:
-        parts, groups = self._cut(len(images), len(asked), default_batch(images[0].nbytes))
-        self._share_models(asked)
-        block = self._workers.share((np.ascontiguousarray(images), labels, keep))
-        jobs = [
-            Job(
-                f"images {part.start} to {part.stop} by variants {group.start} to {group.stop}",
-                _evaluate,
-                ((part.start, part.stop),),
-                shared=(block, *(self._shared[asked[column]] for column in group)),
+    def _jobs(self, one: _Round, at_work: dict[str, tuple[_Round, int]], per_core: int) -> Iterator[Job[PartScores]]:
+        images = one.block.images
+        parts, groups = self._cut(len(images), len(one.asked), default_batch(images[0].nbytes), per_core)
+        shared = self._workers.share((np.ascontiguousarray(images), one.block.labels, one.keep))
+        one.begin([(part, group) for part in parts for group in groups])
+        for place, (part, group) in enumerate(one.places):
+            name = (
+                f"block {one.number}, images {part.start} to {part.stop} by variants {group.start} to {group.stop}"
+                f"{'' if one.first is None else ', again'}"
             )
-            for part in parts
-            for group in groups
-        ]
-        places = {job.name: (part, group) for job, (part, group) in zip(jobs, _pairs(parts, groups), strict=True)}
-        done = {
-            finished.name: finished.result for finished in self._workers.results(jobs, should_stop=self._should_stop)
-        }
-        classes = next(iter(done.values())).total.shape[1]
-        found = _Found.empty(len(images), len(asked), classes, keep)
-        for job in jobs:  # in this order, so that sums do not depend on which job was faster
-            part, group = places[job.name]
-            found.put(done[job.name], part, group)
-            self._providers |= done[job.name].providers
-        return found
+            at_work[name] = one, place
+            models = self._models_of(one.asked, group)
+            yield Job(name, evaluate_part, ((part.start, part.stop),), shared=(shared, *models))
 
-    def _cut(self, examples: int, variants: int, batch: int) -> tuple[list[range], list[range]]:
+    def _cut(self, examples: int, variants: int, batch: int, per_core: int) -> tuple[list[range], list[range]]:
         """Parts of the block, at the bounds of a session's batches, and groups of variants."""
         batches = math.ceil(examples / batch)
-        jobs = min(_MOST_JOBS, _JOBS_PER_CORE * max(1, self._executor.cores))
+        jobs = min(_MOST_JOBS, per_core * max(1, self._executor.cores))
         each = max(1, math.ceil(batches * variants / jobs))
         height = min(batches, each) * batch
         width = max(1, each // batches)
         parts = [range(start, min(start + height, examples)) for start in range(0, examples, height)]
         return parts, [range(start, min(start + width, variants)) for start in range(0, variants, width)]
 
-    def _share_models(self, asked: Sequence[int]) -> None:
-        missing = [index for index in asked if index not in self._shared]
+    def _models_of(self, asked: Sequence[int], group: range) -> list[Any]:
+        """The shared files of a group, which are read when a job first needs them, with some of those after them."""
+        if any(index not in self._shared for index in asked[group.start : group.stop]):
+            missing = list(dict.fromkeys(index for index in asked[group.start :] if index not in self._shared))
+            self._share_models(missing[: max(len(group), _READ_AT_ONCE)])
+        return [self._shared[index] for index in asked[group.start : group.stop]]
+
+    def _share_models(self, missing: Sequence[int]) -> None:
         with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="seedzoo-models") as pool:
             for start in range(0, len(missing), _READ_AT_ONCE):  # not all: together they may be larger than the memory
                 some = missing[start : start + _READ_AT_ONCE]
@@ -231,107 +282,72 @@ class SpreadEvaluator:
         return model_file(name, read())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """What g variants say about p examples.
+@dataclass(eq=False)
+class _Round:
+    """A block at work.
 
     Attributes:
-        predicted: int32 ``[p, g]``.
-        of_label: float32 ``[p, g]``.
-        kept: float32 ``[k, g, C]`` of the examples among them whose probabilities are wanted.
-        total: float64 ``[p, C]`` sum of the variants' probabilities.
-        providers: What ran them.
+        number: Of the block.
+        block: What is evaluated.
+        asked: Numbers of the variants.
+        keep: Ascending positions ``[k]`` of the examples whose probabilities workers send.
+        places: Of each job its examples and variants.
+        parts: What the jobs found.
+        first: What was found when it turned out that more probabilities are needed.
+        scores: In the end.
     """
 
-    predicted: NDArray[np.int32]
-    of_label: NDArray[np.float32]
-    kept: NDArray[np.float32]
-    total: NDArray[np.float64]
-    providers: frozenset[str]
+    number: int
+    block: Block
+    asked: list[int]
+    keep: NDArray[np.intp] = field(init=False)
+    places: list[tuple[range, range]] = field(default_factory=list)
+    parts: dict[int, PartScores] = field(default_factory=dict)
+    first: SpreadScores | None = None
+    scores: BlockScores | None = None
 
+    def __post_init__(self) -> None:
+        self.keep = np.unique(self._wanted)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """The same of all variants and examples; ``keep`` are the ascending positions of the k examples."""
+    @property
+    def _wanted(self) -> NDArray[np.intp]:
+        wanted = self.block.keep_probabilities
+        return np.asarray([] if wanted is None else wanted, dtype=np.intp)
 
-    predicted: NDArray[np.int32]
-    of_label: NDArray[np.float32]
-    kept: NDArray[np.float32]
-    total: NDArray[np.float64]
-    keep: NDArray[np.intp]
+    def begin(self, places: list[tuple[range, range]]) -> None:
+        self.places, self.parts = places, {}
 
-    @classmethod
-    def empty(cls, examples: int, variants: int, classes: int, keep: NDArray[np.intp]) -> Self:
-        return cls(
-            predicted=np.empty((examples, variants), dtype=np.int32),
-            of_label=np.empty((examples, variants), dtype=np.float32),
-            kept=np.empty((len(keep), variants, classes), dtype=np.float32),
-            total=np.zeros((examples, classes)),
-            keep=keep,
+    def put(self, place: int, part: PartScores) -> bool:
+        """Take what a job found; True where the block has to be evaluated again, with more probabilities."""
+        self.parts[place] = part
+        if len(self.parts) < len(self.places):
+            return False
+        found = SpreadScores.empty(len(self.block.images), len(self.asked), part.total.shape[1], self.keep)
+        for at, (examples, variants) in enumerate(self.places):  # so that sums do not depend on which job was faster
+            found.put(self.parts[at], examples, variants)
+        self.parts = {}
+        return self._ended(found)
+
+    def _ended(self, found: SpreadScores) -> bool:
+        # The sums of groups are added in another order than one variant after the other. Where that could make
+        # another class the first, they are added in that order, from the probabilities.
+        first = self.first or found
+        unsure = np.flatnonzero(first.unsure(len(self.asked)))
+        at = found.places(unsure)
+        if (at < 0).any():
+            self.first, self.keep = found, unsure.astype(np.intp)
+            return True
+        total = np.zeros((len(unsure), found.total.shape[1]))
+        for column in range(len(self.asked)):
+            total += found.kept[at, column]
+        ensemble = first.total.argmax(axis=1).astype(np.int32)
+        ensemble[unsure] = total.argmax(axis=1)
+        self.block = replace(self.block, images=self.block.images[:0])  # it may wait for a slower one before it
+        self.scores = BlockScores(
+            predicted=first.predicted,
+            label_probability=first.of_label,
+            ensemble=ensemble,
+            probabilities=first.kept[first.places(self._wanted)],
         )
-
-    def put(self, part: _Part, examples: range, variants: range) -> None:
-        rows, columns = slice(examples.start, examples.stop), slice(variants.start, variants.stop)
-        self.predicted[rows, columns] = part.predicted
-        self.of_label[rows, columns] = part.of_label
-        self.kept[slice(*np.searchsorted(self.keep, (examples.start, examples.stop))), columns] = part.kept
-        self.total[rows] += part.total
-
-    def places(self, positions: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Where among the kept ones these examples are; -1 for one that is not."""
-        at = np.searchsorted(self.keep, positions)
-        inside = at < len(self.keep)
-        inside[inside] = self.keep[at[inside]] == positions[inside]
-        return np.where(inside, at, -1)
-
-    def unsure(self, variants: int) -> NDArray[np.bool_]:
-        """Whether the two largest sums are so near to each other that the order of adding may decide."""
-        top = np.partition(self.total, -2, axis=1)[:, -2:] if self.total.shape[1] > 1 else None
-        if top is None or variants == 1:
-            return np.zeros(len(self.total), dtype=np.bool_)
-        # Adding M numbers of at most 1 in any order is off by less than M^2 roundings.
-        return np.asarray(top[:, 1] - top[:, 0] <= 4.0 * variants**2 * np.finfo(np.float64).eps)
-
-
-def _pairs(parts: Sequence[range], groups: Sequence[range]) -> Iterator[tuple[range, range]]:
-    return ((part, group) for part in parts for group in groups)
-
-
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """In a worker, which keeps open models by itself, over all selections."""
-
-    memory_bytes: int | None
-
-
-def _evaluate(
-    worker: _Worker, block: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.intp]], *given: Any
-) -> _Part:
-    """In a worker."""
-    *files, (start, stop) = given
-    images, labels, keep = block
-    return _part(
-        worker, [*files], images[start:stop], labels[start:stop], keep[(keep >= start) & (keep < stop)] - start
-    )
-
-
-def _part(
-    worker: _Worker,
-    files: Sequence[ModelFile],
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    keep: NDArray[np.intp],
-) -> _Part:
-    rows = np.flatnonzero(labels >= 0)
-    predicted = np.empty((len(images), len(files)), dtype=np.int32)
-    of_label = np.full((len(images), len(files)), np.nan, dtype=np.float32)
-    kept, total, providers = [], np.zeros((1, 1)), set()
-    for column, file in enumerate(files):
-        model = opened(file, memory_bytes=worker.memory_bytes)
-        providers.add(model.provider)
-        probabilities = softmax(model.logits(images))
-        predicted[:, column] = probabilities.argmax(axis=1)
-        of_label[rows, column] = probabilities[rows, labels[rows]]
-        kept.append(probabilities[keep])
-        total = total + probabilities.astype(np.float64)
-    return _Part(predicted, of_label, np.stack(kept, axis=1), total, frozenset(providers))
+        self.first = None
+        return False

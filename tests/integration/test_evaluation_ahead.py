@@ -1,0 +1,186 @@
+"""Blocks that executors evaluate without waiting between them: the scores are those of one after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.integration import evaluation_jobs as jobs
+from tests.support import Engine, KeptPredictions, MemoryExamples, small_bundle, subset_images, without_costs
+
+from seedzoo.catalog.bundle import open_bundle
+from seedzoo.engine import SelectionSettings
+from seedzoo.engine.evaluation import FamilyEvaluator
+from seedzoo.engine.spread_evaluator import Block, SpreadEvaluator, evaluators_on
+from seedzoo.engine.spread_parts import SpreadScores
+from seedzoo.errors import Cancelled, ItemsError
+from seedzoo.executors import Executor, LocalExecutor, open_executor
+from seedzoo.inference.evaluate import BlockScores, Evaluator
+
+
+@pytest.fixture(params=["local", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    if request.param == "local":
+        yield LocalExecutor(cpus=2)
+        return
+    pytest.importorskip("ray", reason="needs the [cluster] extra")
+    from seedzoo.executors.cluster import RayExecutor, import_ray
+
+    with RayExecutor(cpus=2).connected(import_ray()):
+        yield open_executor("ray")
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return Engine(open_bundle(small_bundle(tmp_path_factory.mktemp("ahead") / "mini", variants=4)))
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[list[bytes], NDArray[np.int64]]:
+    contents, labels = subset_images()
+    unique = dict(zip(contents, labels.tolist(), strict=True))
+    return list(unique)[:900], np.array(list(unique.values())[:900])
+
+
+def files_of(zoo: Engine) -> list[tuple[str, Callable[[], bytes]]]:
+    return [(one.tag, functools.partial(zoo.load, one)) for one in zoo.family.variants]
+
+
+def blocks_of(many: tuple[list[bytes], NDArray[np.int64]]) -> list[Block]:
+    images, labels = jobs.pixels(many[0]), many[1].copy()
+    labels[::5] = -1
+    return [
+        Block(images[:200], labels[:200]),
+        Block(images[200:201], labels[200:201], [0], [3, 1]),
+        Block(images[201:500], labels[201:500], np.arange(299)[::-1], [2]),
+        Block(images[500:], labels[500:], [7, 7, 300]),
+    ]
+
+
+def assert_same(found: BlockScores, expected: BlockScores) -> None:
+    for name in ("predicted", "label_probability", "ensemble", "probabilities"):
+        theirs, ours = getattr(expected, name), getattr(found, name)
+        assert (ours.dtype, ours.shape, ours.tobytes()) == (theirs.dtype, theirs.shape, theirs.tobytes()), name
+
+
+@pytest.mark.parametrize("unsure", [False, True])
+def test_scores_are_those_of_threads_in_the_blocks_order(
+    executor: Executor,
+    zoo: Engine,
+    many: tuple[list[bytes], NDArray[np.int64]],
+    unsure: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where all sums are too near to tell, so that blocks are evaluated again for their probabilities."""
+    files, blocks = files_of(zoo), blocks_of(many)
+    with Evaluator([functools.partial(jobs.opened, *file) for file in files]) as threads:
+        expected = [
+            threads.run(one.images, one.labels, keep_probabilities=one.keep_probabilities, variants=one.variants)
+            for one in blocks
+        ]
+    if unsure:
+        monkeypatch.setattr(SpreadScores, "unsure", lambda self, _: np.ones(len(self.total), dtype=np.bool_))
+    with SpreadEvaluator(files, executor) as workers:
+        found = list(workers.stream(blocks))
+        assert not list(workers.stream([]))
+        again = workers.run(blocks[1].images, blocks[1].labels)
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_same(ours, theirs)
+    assert again.predicted.shape == (1, 4)
+
+
+def test_next_block_begins_before_the_last_one_has_ended(
+    zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]
+) -> None:
+    """And no further ahead than workers need: one block is at work, another one is begun."""
+    images, labels = jobs.pixels(many[0]), many[1]
+    taken: list[int] = []
+
+    def blocks() -> Iterator[Block]:
+        for start in range(0, 900, 90):
+            taken.append(start)
+            yield Block(images[start : start + 90], labels[start : start + 90])
+
+    ahead = []
+    with SpreadEvaluator(files_of(zoo), LocalExecutor(cpus=2)) as workers:
+        for number, _ in enumerate(workers.stream(blocks())):
+            ahead.append(len(taken) - number)
+    assert len(ahead) == 10
+    assert max(ahead[:-1]) >= 2
+    assert max(ahead) <= 4
+
+
+def test_left_early_nothing_goes_on(zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]) -> None:
+    with SpreadEvaluator(files_of(zoo), LocalExecutor(cpus=2)) as workers:
+        stream = workers.stream(blocks_of(many))
+        next(stream)
+        pool = workers._workers
+        stream.close()  # type: ignore[attr-defined]
+        assert not pool.busy  # type: ignore[attr-defined]
+        assert not pool.idle  # type: ignore[attr-defined]
+
+
+def test_cancelled_between_blocks(zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]) -> None:
+    ended: list[BlockScores] = []
+    with SpreadEvaluator(files_of(zoo), LocalExecutor(cpus=2), should_stop=lambda: bool(ended)) as workers:
+        stream = workers.stream(blocks_of(many))
+        ended.append(next(stream))
+        with pytest.raises(Cancelled):
+            list(stream)
+
+
+@pytest.mark.parametrize("known", ["none", "first", "scattered", "last", "all"])
+def test_only_what_is_missing_is_evaluated(
+    zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]], known: str
+) -> None:
+    contents, labels = many
+    rows = {
+        "none": [],
+        "first": range(512),
+        "scattered": range(0, 900, 7),
+        "last": range(512, 900),
+        "all": range(900),
+    }[known]
+    kept = KeptPredictions()
+    expected = zoo.select(MemoryExamples(contents, labels), SelectionSettings(), predictions=kept)
+    for place, part in enumerate(kept.parts):
+        some = np.isin(part.rows, list(rows))
+        conversions = [one for one, wanted in zip(part.conversions, some, strict=True) if wanted]
+        kept.parts[place] = dataclasses.replace(
+            part, rows=part.rows[some], probabilities=part.probabilities[some], conversions=conversions
+        )
+    kept.parts = [part for part in kept.parts if len(part.rows)]
+    examples = MemoryExamples(contents, labels)
+    found = zoo.select(
+        examples, SelectionSettings(), predictions=kept, open_evaluator=evaluators_on(LocalExecutor(cpus=2))
+    )
+    assert found.evaluations == 4 * (900 - len(rows))
+    assert sorted(examples.read_rows) == sorted(set(range(900)) - set(rows))
+    assert without_costs(found) == dataclasses.replace(without_costs(expected), provider=found.provider)
+    assert sum(len(part.rows) * len(part.variants) for part in kept.parts) == 4 * 900
+
+
+def test_bad_images_are_all_named_and_what_was_evaluated_is_kept(
+    zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]
+) -> None:
+    contents, labels = list(many[0]), many[1]
+    contents[600], contents[899] = b"broken", b"broken too"
+    kept = KeptPredictions()
+    with (
+        FamilyEvaluator(
+            family=zoo.family,
+            load_model=zoo.load,
+            examples=MemoryExamples(contents, labels),
+            predictions=kept,
+            open_evaluator=evaluators_on(LocalExecutor(cpus=2)),
+        ) as evaluator,
+        pytest.raises(ItemsError, match="2 of 900 images cannot be used") as caught,
+    ):
+        list(evaluator.blocks(np.arange(900), length=100))
+    assert sorted(caught.value.faults) == [600, 899]
+    assert sorted(np.concatenate([part.rows for part in kept.parts]).tolist()) == list(range(600))
