@@ -1,9 +1,10 @@
 """How evaluation scales: measured on this machine, and simulated for 1,000 variants on 1,000,000 images.
 
-Measured: the starter family by threads, by processes and by Ray, with one and two workers; what a job costs beside its
-work; the costs of one forward pass, one decoded image and one opened session of the starter's models and of ResNet-50
-with random weights. bench/scaling_simulation.py plays a cluster from these costs; first the measured case itself, whose
-predicted and measured times are printed side by side, then clusters of 1 to 1,000 nodes.
+Measured: the starter family by threads, by processes and by Ray, with one and two workers, and by Ray also block after
+block, as a race is; what a job costs beside its work; the costs of one forward pass, one decoded image and one opened
+session of the starter's models and of ResNet-50 with random weights. bench/scaling_simulation.py plays a cluster from
+these costs; first the measured case itself, whose predicted and measured times are printed side by side, then clusters
+of 1 to 1,000 nodes.
 
 What was not measured and is stated instead: the network (--gbit), the store's bandwidth (--store-gbit), cores per node,
 slow nodes (--slow-share at --slow-speed). The race's share of all evaluations is read from docs/statistics.md.
@@ -15,12 +16,12 @@ Run: python bench/scaling.py [--quick] [--out build/bench/scaling.json] [--docs 
 from __future__ import annotations
 
 import argparse
-import math
 import pickle
 import re
 import statistics
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -36,7 +37,7 @@ from numpy.typing import NDArray
 from scaling_simulation import PASSES, Cluster, Costs, Outcome, simulate
 
 from seedzoo.cpu import usable_cores
-from seedzoo.engine.spread_evaluator import SpreadEvaluator
+from seedzoo.engine.spread_evaluator import Block, SpreadEvaluator
 from seedzoo.engine.spread_parts import SpreadScores, WorkerSettings, evaluate_part
 from seedzoo.executors import Executor, Job, Setup, open_executor
 from seedzoo.executors.cluster import RayExecutor, import_ray
@@ -46,6 +47,14 @@ from seedzoo.inference.open_models import model_file, share_of_memory
 from seedzoo.inference.session import Model, default_batch
 from seedzoo.inference.sessions import session_bytes
 
+RACE = ", as a race"
+KINDS = {
+    "threads": "threads of this process",
+    "local": "processes",
+    "ray": "Ray",
+    f"ray{RACE}": "Ray, block after block",
+}
+AHEAD = ("local", "ray")
 NODES = (1, 4, 16, 64, 250, 1000)
 VARIANTS, IMAGES, CORES = 1000, 1_000_000, 16
 
@@ -68,21 +77,28 @@ def evaluator(kind: str, workers: int, case: Case, stack: ExitStack) -> Any:
         loads = [partial(Model, raw, name="m") for raw in case.raw]
         return stack.enter_context(Evaluator(loads, threads=workers))
     files = [(path.stem, partial(bytes, raw)) for path, raw in zip(case.models, case.raw, strict=True)]
-    return stack.enter_context(SpreadEvaluator(files, open_executor(kind, cpus=workers)))
+    executor = open_executor(kind.removesuffix(RACE), cpus=workers)
+    return stack.enter_context(SpreadEvaluator(files, executor))
 
 
 def evaluated(kind: str, workers: int, case: Case, images: NDArray[np.uint8]) -> Timed:
-    """Every variant on every image, block after block, as a selection does; the first two blocks warm up."""
+    """Every variant on every image, as a selection does or a race; the first two blocks warm up."""
     labels = np.full(len(images), -1)
     length = block_length(images[0].nbytes)
+    blocks = [
+        Block(images[start : start + length], labels[start : start + length]) for start in range(0, len(images), length)
+    ]
     with ExitStack() as stack:
         begun = time.perf_counter()
         one = evaluator(kind, workers, case, stack)
         for _ in range(2):
-            one.run(images[:length], labels[:length])
+            one.run(blocks[0].images, blocks[0].labels)
         started = time.perf_counter()
-        for start in range(0, len(images), length):
-            one.run(images[start : start + length], labels[start : start + length])
+        if kind in AHEAD:
+            deque(one.stream(blocks), maxlen=0)
+        else:
+            for block in blocks:
+                one.run(block.images, block.labels)
         return Timed(started - begun, time.perf_counter() - started)
 
 
@@ -167,15 +183,14 @@ def plan(costs: Costs, given: argparse.Namespace, nodes: tuple[int, ...]) -> lis
             slow_speed=given.slow_speed, decoders=CORES,
         )  # fmt: skip
         store = given.store_gbit * 1e9 / 8
-        ahead = max(2, math.ceil(4 * count * CORES / VARIANTS))
         ways = {
+            "all": simulate(IMAGES, VARIANTS, costs, replace(cluster, ahead=True), store_bytes_per_s=store),
             "block": simulate(IMAGES, VARIANTS, costs, cluster, store_bytes_per_s=store),
-            "ahead": simulate(IMAGES, VARIANTS, costs, replace(cluster, in_flight=ahead), store_bytes_per_s=store),
             "race": simulate(
                 IMAGES, round(share * VARIANTS), replace(costs, block=50), cluster, store_bytes_per_s=store
             ),
         }
-        rows.append({"nodes": count, "ahead": ahead, **{name: _told(way, count) for name, way in ways.items()}})
+        rows.append({"nodes": count, **{name: _told(way, count) for name, way in ways.items()}})
     return rows
 
 
@@ -190,14 +205,15 @@ def _told(way: Outcome, nodes: int) -> dict[str, Any]:
     }
 
 
-def validate(costs: Costs, measured: dict[str, dict[int, Timed]], case: Case, images: int) -> list[dict[str, float]]:
+def validate(costs: Costs, measured: dict[str, dict[int, Timed]], case: Case, images: int) -> list[dict[str, Any]]:
     """The measured case by the simulation: Ray on this machine, one and two workers."""
-    rows = []
-    for workers, timed in measured["ray"].items():
-        here = Cluster(nodes=1, cores=workers, bytes_per_s=0.0, decoders=1)
-        warm = replace(costs, open_s=0.0, decode_s=0.0)  # as measured: images in memory, sessions open
-        predicted = simulate(images, len(case.models), warm, here).seconds
-        rows.append({"workers": workers, "predicted_s": predicted, "measured_s": timed.seconds})
+    rows: list[dict[str, Any]] = []
+    warm = replace(costs, open_s=0.0, decode_s=0.0)  # as measured: images in memory, sessions open
+    for kind in ("ray", f"ray{RACE}"):
+        for workers, timed in measured[kind].items():
+            here = Cluster(nodes=1, cores=workers, bytes_per_s=0.0, decoders=1, ahead=kind in AHEAD)
+            predicted = simulate(images, len(case.models), warm, here).seconds
+            rows.append({"kind": kind, "workers": workers, "predicted_s": predicted, "measured_s": timed.seconds})
     return rows
 
 
@@ -213,16 +229,15 @@ def written(found: dict[str, Any], given: argparse.Namespace) -> str:
         "| evaluated by | 1 worker | 2 workers | speed-up | start with 2 |",
         "|---|--:|--:|--:|--:|",
     ]
-    names = {"threads": "threads of this process", "local": "processes", "ray": "Ray"}
     for kind, by in found["measured"].items():
         one, two = by[1], by[2]
         lines.append(
-            f"| {names[kind]} | {one.seconds:.2f} s | {two.seconds:.2f} s | {one.seconds / two.seconds:.2f} x | "
+            f"| {KINDS[kind]} | {one.seconds:.2f} s | {two.seconds:.2f} s | {one.seconds / two.seconds:.2f} x | "
             f"{two.start_s:.1f} s |"
         )
     lines += ["", "| a job without work | until its result is there | the driver's own time |", "|---|--:|--:|"]
     for kind, job in found["overhead"].items():
-        lines.append(f"| {names[kind]} | {job['wall_ms']:.2f} ms | {job['driver_ms']:.2f} ms |")
+        lines.append(f"| {KINDS[kind]} | {job['wall_ms']:.2f} ms | {job['driver_ms']:.2f} ms |")
     lines += [
         "",
         "| measured on one core | " + " | ".join(found["costs"]) + " |",
@@ -244,7 +259,7 @@ def written(found: dict[str, Any], given: argparse.Namespace) -> str:
     lines += [f"| packing and unpacking, of a job's time | {shares} |", ""]
     for row in found["validation"]:
         lines.append(
-            f"The simulation of the measured case, Ray with {row['workers']} worker(s): predicted "
+            f"The simulation of the measured case, {KINDS[row['kind']]}, {row['workers']} worker(s): predicted "
             f"{row['predicted_s']:.2f} s, measured {row['measured_s']:.2f} s "
             f"({row['predicted_s'] / row['measured_s']:.2f} of it)."
         )
@@ -262,18 +277,19 @@ def written(found: dict[str, Any], given: argparse.Namespace) -> str:
             "",
             f"{name}:",
             "",
-            "| nodes | block after block | node-hours | in passes | beside them most to | several blocks at once | "
-            "node-hours | in passes | beside them most to | race | node-hours |" + (" cost |" if price else ""),
-            "|--:|--:|--:|--:|---|--:|--:|--:|---|--:|--:|" + ("--:|" if price else ""),
+            "| nodes | everything | node-hours | in passes | beside them most to | the same block after block | "
+            "race | node-hours |" + (" cost of everything | of the race |" if price else ""),
+            "|--:|--:|--:|--:|---|--:|--:|--:|" + ("--:|--:|" if price else ""),
         ]
         for row in rows:
-            block, ahead, race = row["block"], row["ahead"], row["race"]
-            cells = [f"{row['nodes']:,}"]
-            for way in (block, ahead):
-                cells += [_hours(way["hours"]), f"{way['node_hours']:,.1f}", f"{100 * way['used']:.0f} %", way["next"]]
-            cells += [_hours(race["hours"]), f"{race['node_hours']:,.1f}"]
+            every, block, race = row["all"], row["block"], row["race"]
+            cells = [
+                f"{row['nodes']:,}", _hours(every["hours"]), f"{every['node_hours']:,.1f}",
+                f"{100 * every['used']:.0f} %", every["next"],
+                _hours(block["hours"]), _hours(race["hours"]), f"{race['node_hours']:,.1f}",
+            ]  # fmt: skip
             if price:
-                cells.append(f"{price * block['node_hours']:,.0f}")
+                cells += [f"{price * way['node_hours']:,.0f}" for way in (every, race)]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -304,7 +320,7 @@ def main() -> None:
             stack.enter_context(RayExecutor(cpus=2).connected(import_ray()))
         starter = starter_case(Path(name) / "starter", 64, members=4 if given.quick else None)
         resnet = resnet_case(Path(name) / "resnet", 8, members=1, quick=given.quick)
-        runs: dict[str, dict[int, list[Timed]]] = {kind: {1: [], 2: []} for kind in ("threads", "local", "ray")}
+        runs: dict[str, dict[int, list[Timed]]] = {kind: {1: [], 2: []} for kind in KINDS}
         jobs: dict[str, list[dict[str, float]]] = {"local": [], "ray": []}
         for _ in range(rounds):
             for kind, by in runs.items():

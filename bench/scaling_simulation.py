@@ -4,7 +4,8 @@ One driver decodes blocks of images and hands out jobs (a part of a block by a g
 core is free first takes the next one. Simulated are: decoding in the driver's cores while the blocks before are
 evaluated, the way of a block to all nodes, the driver's own time for each job and its result, opening a session where a
 worker does not hold it, the worker's overhead per job, the forward passes at the speed of the core, and that a block
-begins when one of the blocks in flight has ended.
+begins when the last one has ended or, without a race, as soon as few enough jobs wait. Blocks are cut and jobs are
+held back by the functions that the program itself uses.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import heapq
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+
+from seedzoo.engine.spread_evaluator import JOBS_PER_CORE, JOBS_PER_CORE_AHEAD, cut_block
+from seedzoo.executors.cluster import most_waiting
 
 __all__ = ["PASSES", "Cluster", "Costs", "Outcome", "simulate"]
 
@@ -65,10 +69,8 @@ class Cluster:
         bytes_per_s: Between a node and the others; 0 where nothing is sent.
         slow_share: Share of nodes that are slow.
         slow_speed: Their speed, of 1.
-        in_flight: Blocks that are evaluated at the same time.
+        ahead: Whether a block begins before the last one has ended, as it does unless variants race.
         decoders: Cores that decode.
-        jobs_per_core: Jobs that a block is cut into, of each core.
-        most_jobs: And at most in all.
     """
 
     nodes: int
@@ -76,10 +78,13 @@ class Cluster:
     bytes_per_s: float
     slow_share: float = 0.0
     slow_speed: float = 1.0
-    in_flight: int = 1
+    ahead: bool = False
     decoders: int = 16
-    jobs_per_core: int = 8
-    most_jobs: int = 4096
+
+    @property
+    def jobs(self) -> int:
+        """About how many jobs a block is cut into."""
+        return (JOBS_PER_CORE_AHEAD if self.ahead else JOBS_PER_CORE) * self.nodes * self.cores
 
 
 @dataclass(frozen=True)
@@ -103,18 +108,14 @@ class Outcome:
 
 
 def cut(examples: int, variants: int, costs: Costs, cluster: Cluster) -> list[tuple[int, int, int]]:
-    """Of each job of a block its first variant, images and variants, as SpreadEvaluator cuts it."""
-    if cluster.in_flight > 1:  # there is enough other work, so a job is a whole block
-        return [(column, examples, 1) for column in range(variants)]
-    batches = math.ceil(examples / costs.batch)
-    jobs = min(cluster.most_jobs, cluster.jobs_per_core * cluster.nodes * cluster.cores)
-    each = max(1, math.ceil(batches * variants / jobs))
-    height, width = min(batches, each) * costs.batch, max(1, each // batches)
-    return [
-        (column, min(height, examples - row), min(width, variants - column))
-        for row in range(0, examples, height)
-        for column in range(0, variants, width)
-    ]
+    """Of each job of a block its first variant, images and variants."""
+    parts, groups = cut_block(examples, variants, batch=costs.batch, jobs=cluster.jobs)
+    return [(group.start, len(part), len(group)) for part in parts for group in groups]
+
+
+def in_flight(cluster: Cluster, jobs: int) -> int:
+    """Blocks of so many jobs that are at work or waiting at the same time."""
+    return 1 + math.ceil(most_waiting(cluster.nodes * cluster.cores) / jobs) if cluster.ahead else 1
 
 
 def simulate(images: int, variants: int, costs: Costs, cluster: Cluster, *, store_bytes_per_s: float = 0.0) -> Outcome:
@@ -129,7 +130,7 @@ def simulate(images: int, variants: int, costs: Costs, cluster: Cluster, *, stor
     """
     total_blocks = math.ceil(images / costs.block)
     per_block = cut(costs.block, variants, costs, cluster)
-    blocks = min(total_blocks, max(8, 4 * cluster.in_flight, _SIMULATED_JOBS // len(per_block)))
+    blocks = min(total_blocks, max(8, 4 * in_flight(cluster, len(per_block)), _SIMULATED_JOBS // len(per_block)))
     ends, spent = _blocks(blocks, per_block, costs, cluster)
     seconds = ends[-1]
     if blocks < total_blocks:
@@ -161,15 +162,15 @@ def _blocks(
     hops = math.ceil(math.log2(cluster.nodes + 1))  # nodes that have a block hand it on
     travel = hops * costs.block * costs.image_bytes * wire
     decode = costs.block * costs.decode_s / cluster.decoders
-    decoded, sent, read = 0.0, 0.0, 0.0
+    decoded, sent, read, together = 0.0, 0.0, 0.0, in_flight(cluster, len(per_block))
     ends: list[float] = []
     for number in range(blocks):
         # Decoded while those before are evaluated, one further than may be in flight.
-        behind = number - cluster.in_flight - 1
+        behind = number - together - 1
         decoded = max(decoded, ends[behind] if behind >= 0 else 0.0) + decode
-        before = ends[number - cluster.in_flight] if number >= cluster.in_flight else 0.0
+        before = ends[number - together] if number >= together else 0.0
         ready = max(decoded + travel, before)
-        if cluster.in_flight == 1:
+        if together == 1:
             spent["waiting for images"] += (ready - before) * total
         sent, results = max(sent, before), []
         for first, height, width in per_block:

@@ -25,6 +25,7 @@ from seedzoo_client.arguments import as_text, check_names
 from seedzoo_client.asking import Inquiry
 from seedzoo_client.background import in_background
 from seedzoo_client.cache import ModelCache, VariantName, copy_model
+from seedzoo_client.catalog_requests import VariantListing
 from seedzoo_client.class_tables import ClassProportions, Costs
 from seedzoo_client.datasets import DataSource, LocalDataset, refuse_columns, scan_source
 from seedzoo_client.extras import lacking
@@ -34,6 +35,7 @@ from seedzoo_client.progress import Progress, ProgressCallback, Stage, ignore
 from seedzoo_client.quoting import quoted
 from seedzoo_client.scan import Scan
 from seedzoo_client.settings import load_settings
+from seedzoo_client.views import FamilyView, ProfileView, VariantView
 
 if TYPE_CHECKING:
     from seedzoo_client.local_run import LocalRun
@@ -237,6 +239,32 @@ class LocalZoo:
                 ended.wait(_STOP_SECONDS)
 
         return in_background(work, progress=progress or ignore, abandoned=abandoned)
+
+    def families(self) -> list[FamilyView]:
+        """All families of the store, by name; one that is damaged is left out and told to ``on_notice``."""
+        return self._run().browse.families()
+
+    def family(self, name: str) -> FamilyView:
+        """As :meth:`seedzoo_client.Client.family`."""
+        return self._run().browse.family(as_text(name, field="family"))
+
+    def variants(
+        self, family: str, *, filter: str = "", order_by: str = "", limit: int | None = None
+    ) -> list[VariantView]:
+        """As :meth:`seedzoo_client.Client.variants`."""
+        return self._run().browse.variants(VariantListing(family, filter, order_by, limit))
+
+    def variant(self, name: str) -> VariantView:
+        """As :meth:`seedzoo_client.Client.variant`."""
+        return self._run().browse.variant(str(VariantName.parse(as_text(name, field="variant"))))
+
+    def profile(self, family: str) -> ProfileView:
+        """As :meth:`seedzoo_client.Client.profile`."""
+        return self._run().browse.profile(as_text(family, field="family"))
+
+    def card(self, name: str) -> str:
+        """As :meth:`seedzoo_client.Client.card`."""
+        return self._run().browse.card(as_text(name, field="name"))
 
     def download(
         self,

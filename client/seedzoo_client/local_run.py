@@ -8,11 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from seedzoo.catalog.bundle import FAMILY_FILE
 from seedzoo.catalog.catalog import Catalog
@@ -23,22 +20,22 @@ from seedzoo.catalog.selectable import model_of
 from seedzoo.engine import SelectionSettings, run_selection
 from seedzoo.engine.predictions import keeps_predictions
 from seedzoo.engine.spread_evaluator import OpenEvaluator, evaluators_on
-from seedzoo.errors import DataError, IntegrityError, ItemsError, LocalFailure, NotFound, RequestError, Unavailable
+from seedzoo.errors import DataError, ItemsError, LocalFailure, NotFound, RequestError, Unavailable
 from seedzoo.executors import open_executor
 from seedzoo.files import write_atomically
 from seedzoo.inference.settings import InferenceSettings
-from seedzoo.records import Evidence, Family, ProgressUpdate, Release, SelectionPhase, SelectionReport
+from seedzoo.records import Evidence, ProgressUpdate, Release, SelectionPhase, SelectionReport
 from seedzoo_client.cache import CachedModel, ModelCache, VariantName
 from seedzoo_client.datasets import LocalDataset, bind
 from seedzoo_client.fingerprint import HashedItem, dataset_fingerprint
 from seedzoo_client.fitting import fitting_family
 from seedzoo_client.labels import ClassMatcher, LabelMap
+from seedzoo_client.local_catalog import LocalCatalog
 from seedzoo_client.local_examples import LocalExamples
 from seedzoo_client.local_kept import KeptFiles
 from seedzoo_client.local_predictions import KeptPredictions
 from seedzoo_client.progress import Progress, ProgressCallback, Stage
 from seedzoo_client.scan import Scan
-from seedzoo_client.views import FamilyView
 
 __all__ = ["LocalRun"]
 
@@ -103,6 +100,7 @@ class LocalRun:
                 reason="OFFLINE",
             )
         self._catalog = Catalog(self._store)
+        self.browse = LocalCatalog(self._catalog, on_notice=on_notice)
         self._home = home
         self._on_notice = on_notice
         self._open_evaluator: OpenEvaluator | None = None
@@ -126,7 +124,7 @@ class LocalRun:
         if family is not None:
             found, release = self._catalog.selectable(parse_family(family))
             return f"{found.name}@{release.id}", bind(scan, ClassMatcher(found.task.classes, label_map))
-        views = self._families()
+        views = self.browse.families()
         name, dataset = fitting_family(scan, views, label_map=label_map, server=self._store.url, kind="store")
         return f"{name}@{next(view.release for view in views if view.name == name)}", dataset
 
@@ -211,18 +209,6 @@ class LocalRun:
         cache.remember(model, asked=name)
         return path
 
-    def _families(self) -> list[FamilyView]:
-        found = []
-        for name in self._catalog.folder_names():
-            try:
-                published = self._catalog.default(name)
-            except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
-                self._on_notice(f"family {name} is left out: {error.message}")
-                continue
-            if published is not None:
-                found.append(_view(*published))
-        return found
-
 
 class _Question:
     """What is asked of a dataset's labels, beside what was asked of them before.
@@ -267,27 +253,4 @@ def _progress(update: ProgressUpdate) -> Progress:
         total=update.examples_total,
         variants_in_race=update.variants_in_race,
         leader=update.leader,
-    )
-
-
-def _view(family: Family, release: Release) -> FamilyView:
-    held_out = np.array([variant.held_out_accuracy for variant in family.variants])
-    return FamilyView(
-        name=family.name,
-        title=family.title,
-        release=release.id,
-        released=datetime.fromisoformat(release.created),
-        task=family.task,
-        variant_count=len(family.variants),
-        held_out_mean=float(held_out.mean()),
-        held_out_sd=float(held_out.std(ddof=1)) if len(held_out) > 1 else 0.0,
-        certificate=family.certificate,
-        suite=family.suite,
-        data_name=family.data.name,
-        train_examples=family.data.train_examples,
-        held_out_examples=family.data.held_out_examples,
-        licence=family.licence,
-        model_bytes=sum(variant.model.size for variant in family.variants if variant.model is not None),
-        browse_only=not family.selectable,
-        provenance=family.provenance,
     )

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import grpc
 
 from seedzoo.catalog.catalog import Catalog
+from seedzoo.catalog.listing import arrange
 from seedzoo.catalog.names import FamilyRef, parse_family, parse_variant
 from seedzoo.catalog.selectable import model_of
 from seedzoo.errors import IntegrityError, NotFound, RequestError
 from seedzoo.records import FileEntry, Release
 from seedzoo_protos.v1 import catalog_pb2, catalog_pb2_grpc
 from seedzoo_server.convert import variant_message
-from seedzoo_server.listing import arrange
 from seedzoo_server.paging import page_of
 from seedzoo_server.shelves import Shelf, ShelvedVariant, Shelves, variants_response
 

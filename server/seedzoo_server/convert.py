@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 
-import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from seedzoo import records
@@ -23,7 +22,6 @@ def timestamp(iso: str) -> Timestamp:
 
 def family_message(family: records.Family, release: records.Release) -> catalog_pb2.Family:
     """A family as served."""
-    held_out = np.array([variant.held_out_accuracy for variant in family.variants])
     return catalog_pb2.Family(
         name=family.name,
         title=family.title,
@@ -37,21 +35,18 @@ def family_message(family: records.Family, release: records.Release) -> catalog_
             metric=family.task.metric,
         ),
         variant_count=len(family.variants),
-        held_out_mean=float(held_out.mean()),
-        held_out_sd=float(held_out.std(ddof=1)) if len(held_out) > 1 else 0.0,
+        held_out_mean=family.held_out_mean,
+        held_out_sd=family.held_out_sd,
         certificate=None if family.certificate is None else _certificate(family.certificate),
         suite=family.suite,
         data_name=family.data.name,
         train_examples=family.data.train_examples,
         held_out_examples=family.data.held_out_examples,
         licence=family.licence,
-        model_bytes=sum(variant.model.size for variant in family.variants if variant.model is not None),
+        model_bytes=family.model_bytes,
         browse_only=not family.selectable,
         provenance=family.provenance,
-        factors=[
-            catalog_pb2.Factor(name=name, levels=sorted({variant.factors[name] for variant in family.variants}))
-            for name in family.variants[0].factors
-        ],
+        factors=[catalog_pb2.Factor(name=name, levels=levels) for name, levels in family.factors.items()],
     )
 
 

@@ -6,28 +6,23 @@ which takes microseconds.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from seedzoo.catalog.bundle import card_path
 from seedzoo.catalog.catalog import Catalog
+from seedzoo.catalog.listing import Accuracies
 from seedzoo.catalog.names import FamilyRef
 from seedzoo.catalog.recent import Recent
 from seedzoo.records import Family, Release, Variant
-from seedzoo.stress.table import ProfileTable
 from seedzoo_protos.v1 import catalog_pb2
 from seedzoo_server.convert import family_message, variant_message
 from seedzoo_server.profiles import profile_message
 
-__all__ = ["Accuracies", "Shelf", "ShelvedVariant", "Shelves", "variants_response"]
+__all__ = ["Shelf", "ShelvedVariant", "Shelves", "variants_response"]
 
 _OBJECT_BYTES = 150
 """About what a variant takes beside its message."""
-_NAME_BYTES = 80
 
 _Key = tuple[str, str]
 """Family and release."""
@@ -70,37 +65,6 @@ class Shelf:
     release: str
     message: bytes
     variants: tuple[ShelvedVariant, ...]
-
-
-class Accuracies(Mapping[str, Mapping[str, float]]):
-    """Accuracy by condition, then by tag, for filters and orders; kept as one matrix.
-
-    Args:
-        profile: The variants' profile.
-    """
-
-    def __init__(self, profile: ProfileTable) -> None:
-        self._tags = list(dict.fromkeys(row.variant for row in profile.rows))
-        self._columns = {name: index for index, name in enumerate(profile.conditions)}
-        rows = {tag: index for index, tag in enumerate(self._tags)}
-        self._matrix: NDArray[np.float64] = np.full((len(self._columns), len(rows)), math.nan)
-        for row in profile.rows:
-            self._matrix[self._columns[row.condition], rows[row.variant]] = row.accuracy
-        self.size = self._matrix.nbytes + _NAME_BYTES * (len(self._tags) + len(self._columns))
-        """About the bytes of memory that it takes."""
-
-    def __getitem__(self, condition: str) -> Mapping[str, float]:
-        column = self._matrix[self._columns[condition]].tolist()
-        return {tag: value for tag, value in zip(self._tags, column, strict=True) if not math.isnan(value)}
-
-    def __contains__(self, condition: object) -> bool:
-        return condition in self._columns
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
 
 
 class Shelves:

@@ -7,6 +7,7 @@ is one immutable published state of a family, a *profile* is the measured table 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -158,6 +159,33 @@ class Family:
     def selectable(self) -> bool:
         """Whether variants can be chosen: certified equally accurate, and all models at hand. Else browse-only."""
         return self.certificate is not None and all(variant.model is not None for variant in self.variants)
+
+    @property
+    def held_out_mean(self) -> float:
+        """Mean over the variants of the held-out accuracy."""
+        return math.fsum(variant.held_out_accuracy for variant in self.variants) / len(self.variants)
+
+    @property
+    def held_out_sd(self) -> float:
+        """Standard deviation of the same (ddof 1); 0 for a single variant."""
+        if len(self.variants) < 2:
+            return 0.0
+        mean = self.held_out_mean
+        squares = math.fsum((variant.held_out_accuracy - mean) ** 2 for variant in self.variants)
+        return math.sqrt(squares / (len(self.variants) - 1))
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of all variants' ONNX files together."""
+        return sum(variant.model.size for variant in self.variants if variant.model is not None)
+
+    @property
+    def factors(self) -> dict[str, tuple[str, ...]]:
+        """Levels of each factor of a crossed design, sorted."""
+        return {
+            name: tuple(sorted({variant.factors[name] for variant in self.variants}))
+            for name in self.variants[0].factors
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,10 @@ import click
 from rich.text import Text
 
 from seedzoo.console import Console, Rows, plain
-from seedzoo.errors import IntegrityError
-from seedzoo_client.cli.options import open_client, server_option
+from seedzoo_client.cli.options import in_store, open_zoo, profile_of, server_option, store_option
 from seedzoo_client.cli.pages import family_page, share, variant_page
 from seedzoo_client.cli.text import percent, size, styled, table
-from seedzoo_client.client import Client
-from seedzoo_client.views import ProfileView
+from seedzoo_client.views import ProfileView, VariantView
 
 __all__ = ["families", "show", "variants"]
 
@@ -22,12 +20,13 @@ _CONDITION = re.compile(r"accuracy\[(.+?)\]\s*(?:[<>=]|asc\b|desc\b|$)", re.DOTA
 
 
 @click.command()
+@store_option
 @server_option
-def families(server: str | None) -> None:
-    """List the families that the server offers. From those marked "browse only" no variant can be selected."""
+def families(store: str | None, server: str | None) -> None:
+    """List the families of the server, or of a store. From those marked "browse only" no variant can be selected."""
     console = Console.current()
-    with open_client(server) as client:
-        found = client.families()
+    with open_zoo(server, store, console) as zoo:
+        found = zoo.families()
     rows = table("family", "variants", "held-out accuracy", "classes", "all models", "title")
     rows.columns[5].justify = "left"
     for family in found:
@@ -40,10 +39,10 @@ def families(server: str | None) -> None:
             size(family.model_bytes) if family.model_bytes else "",
             Text.assemble(("browse only: ", "dim") if family.browse_only else "", plain(family.title)),
         )
-    console.result({"families": found}, rows if found else Text(f"{client.server} offers no families."))
+    console.result({"families": found}, rows if found else Text(f"{store or 'The server'} offers no families."))
     if found:
         first = next((family for family in found if not family.browse_only), found[0])
-        console.hint(f"zoo show {plain(first.name)}")
+        console.hint(f"zoo show {plain(first.name)}{in_store(store)}")
 
 
 @click.command()
@@ -51,8 +50,9 @@ def families(server: str | None) -> None:
 @click.option("--filter", "where", default="", help="For example: accuracy[pixelate-3] >= 0.6 AND accuracy[id] >= 0.9")
 @click.option("--order-by", default="", help="For example: accuracy[contrast-4] desc.  By tag otherwise.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most that many.")
+@store_option
 @server_option
-def variants(family: str, where: str, order_by: str, limit: int | None, server: str | None) -> None:
+def variants(family: str, where: str, order_by: str, limit: int | None, store: str | None, server: str | None) -> None:
     """List the variants of FAMILY. Conditions named in --filter and --order-by become columns.
 
     So do the factors of a crossed design. A variant that was not measured on a condition passes no filter on it and
@@ -61,9 +61,9 @@ def variants(family: str, where: str, order_by: str, limit: int | None, server: 
     console = Console.current()
     # The condition "id" has a column anyway.
     conditions = [name for name in dict.fromkeys(_named(order_by, where)) if name != "id"]
-    with open_client(server) as client:
-        found = client.variants(family, filter=where, order_by=order_by, limit=limit)
-        profile = client.profile(family) if conditions and found else None
+    with open_zoo(server, store, console) as zoo:
+        found = zoo.variants(family, filter=where, order_by=order_by, limit=limit)
+        profile = zoo.profile(family) if conditions and found else None
     columns = {name: _column(profile, name) for name in conditions} if profile else {}
     factors = list(dict.fromkeys(name for variant in found for name in variant.factors))
     twins = any(variant.int8_sha256 for variant in found)
@@ -95,29 +95,28 @@ def _column(profile: ProfileView, condition: str) -> dict[str, float]:
 @click.argument("name", metavar="FAMILY|VARIANT")
 @click.option("--metrics", is_flag=True, help="Worst class, top 5, calibration, log loss and Brier score instead.")
 @click.option("--card", is_flag=True, help="Print the model card (Markdown) and nothing else.")
+@store_option
 @server_option
-def show(name: str, metrics: bool, card: bool, server: str | None) -> None:
+def show(name: str, metrics: bool, card: bool, store: str | None, server: str | None) -> None:
     """Show the evidence and the stress profile of a family, or of one variant (FAMILY/TAG)."""
     if metrics and card:
         raise click.UsageError("--metrics and --card exclude each other")
     console = Console.current()
-    with open_client(server) as client:
+    with open_zoo(server, store, console) as zoo:
         if card:
-            text = client.card(name)
+            text = zoo.card(name)
             console.result({"name": name, "card": text}, Rows([[line] for line in text.splitlines()]))
         elif "/" in name:
-            _show_variant(console, client, name, metrics=metrics)
+            variant = zoo.variant(name)
+            _show_variant(console, variant, profile_of(zoo, variant), metrics=metrics)
+            if variant.model_sha256:
+                console.hint(f"zoo download {plain(variant.name)}{in_store(store)}")
         else:
-            family, profile = client.family(name), client.profile(name)
+            family, profile = zoo.family(name), zoo.profile(name)
             console.result({"family": family, "profile": profile}, family_page(family, profile, metrics=metrics))
 
 
-def _show_variant(console: Console, client: Client, name: str, *, metrics: bool) -> None:
-    variant = client.variant(name)
-    # The variant's own release: an alias could move between two calls.
-    profile = client.profile(f"{variant.family}@{variant.release}" if variant.release else variant.family)
-    if variant.tag not in profile.tags:
-        raise IntegrityError(f"the profile of {variant.family} has no row for {variant.tag}")
+def _show_variant(console: Console, variant: VariantView, profile: ProfileView, *, metrics: bool) -> None:
     position = profile.tags.index(variant.tag)
     accuracies = profile.row(variant.tag).tolist()
     twin = profile.int8_accuracy.get(variant.tag)
@@ -135,5 +134,3 @@ def _show_variant(console: Console, client: Client, name: str, *, metrics: bool)
         for column, (condition, accuracy) in enumerate(zip(profile.conditions, accuracies, strict=True))
     ]
     console.result({"variant": variant, "profile": rows}, variant_page(variant, profile, metrics=metrics))
-    if variant.model_sha256:
-        console.hint(f"zoo download {plain(variant.name)}")

@@ -11,10 +11,9 @@ from rich.console import Group
 from rich.text import Text
 
 from seedzoo.console import Console, plain
-from seedzoo.errors import IntegrityError, NotFound, RequestError
-from seedzoo_client.cli.options import open_client, server_option
+from seedzoo.errors import NotFound, RequestError
+from seedzoo_client.cli.options import in_store, open_zoo, profile_of, server_option, store_option
 from seedzoo_client.cli.text import paragraph, percent, points, table
-from seedzoo_client.client import Client
 from seedzoo_client.views import ProfileView, VariantView
 
 __all__ = ["Difference", "compare", "differences"]
@@ -49,18 +48,19 @@ class Difference:
 @click.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
+@store_option
 @server_option
-def compare(first: str, second: str, server: str | None) -> None:
+def compare(first: str, second: str, store: str | None, server: str | None) -> None:
     """Compare the stress profiles of two variants, largest difference first."""
     console = Console.current()
-    with open_client(server) as client:
-        one, two = client.variant(first), client.variant(second)
+    with open_zoo(server, store, console) as zoo:
+        one, two = zoo.variant(first), zoo.variant(second)
         # Variants for browsing only have no models to tell them apart by.
         if (one.name, one.release) == (two.name, two.release) or (
             one.model_sha256 and one.model_sha256 == two.model_sha256
         ):
             raise RequestError(f"{first} and {second} are the same model", hint="Name two different variants.")
-        found = differences(_row(client, one), _row(client, two))
+        found = differences(_row(one, profile_of(zoo, one)), _row(two, profile_of(zoo, two)))
     if not found:
         raise NotFound(f"{first} and {second} have no condition in common")
     rows = table("condition", plain(one.name), plain(two.name), "difference", "", left=1)
@@ -101,7 +101,9 @@ def compare(first: str, second: str, server: str | None) -> None:
     }
     console.result(document, Group(paragraph(summary), Text(""), rows, Text(""), paragraph(legend, style="dim")))
     if one.model_sha256 and two.model_sha256:
-        console.hint("which of them is better for you depends on your images: zoo select --data YOUR_IMAGES/")
+        console.hint(
+            f"which of them is better for you depends on your images: zoo select --data YOUR_IMAGES/{in_store(store)}"
+        )
 
 
 def _verdict(row: Difference) -> str:
@@ -148,10 +150,7 @@ def _variance(accuracy: float, n: int) -> float:
     return smoothed * (1 - smoothed) / n
 
 
-def _row(client: Client, variant: VariantView) -> dict[str, tuple[float, int]]:
-    profile: ProfileView = client.profile(f"{variant.family}@{variant.release}" if variant.release else variant.family)
-    if variant.tag not in profile.tags:
-        raise IntegrityError(f"the profile of {variant.family} has no row for {variant.tag}")
+def _row(variant: VariantView, profile: ProfileView) -> dict[str, tuple[float, int]]:
     accuracies = profile.row(variant.tag).tolist()
     return {
         condition.condition: (accuracy, condition.n_examples)

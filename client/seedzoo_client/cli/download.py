@@ -6,7 +6,7 @@ import click
 
 from seedzoo.console import Console, Rows
 from seedzoo_client.cache import file_sha256
-from seedzoo_client.cli.options import open_client, open_local, progress_bar, server_option, store_option
+from seedzoo_client.cli.options import in_store, open_zoo, progress_bar, server_option, store_option
 
 __all__ = ["download"]
 
@@ -24,7 +24,7 @@ def download(variant: str, to: str | None, int8: bool, store: str | None, server
     """
     console = Console.current()
     with (
-        open_client(server) if store is None else open_local(store, server, console) as client,
+        open_zoo(server, store, console) as client,
         console.resumable("what arrived is kept", hint="Run the same command again to get the rest."),
         progress_bar(console) as show,
     ):
@@ -38,4 +38,5 @@ def download(variant: str, to: str | None, int8: bool, store: str | None, server
     }
     # A path alone on its line: MODEL=$(zoo download ...) works.
     console.result(document, Rows([[path]]))
-    console.hint(f"zoo predict {path if to or int8 else variant} --data YOUR_IMAGES/")
+    model = path if to or int8 else f"{variant}{in_store(store)}"
+    console.hint(f"zoo predict {model} --data YOUR_IMAGES/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,19 +10,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from seedzoo.console import Console
-from seedzoo.errors import RequestError
+from seedzoo.console import Console, plain
+from seedzoo.errors import IntegrityError, RequestError
 from seedzoo_client.progress import Progress, ProgressCallback, Stage, ignore
 
 if TYPE_CHECKING:
     from seedzoo_client.client import Client
     from seedzoo_client.local import LocalZoo
+    from seedzoo_client.views import ProfileView, VariantView
 
 __all__ = [
     "FilePath",
+    "in_store",
     "kept_images",
     "open_client",
     "open_local",
+    "open_zoo",
+    "profile_of",
     "progress_bar",
     "say_what_is_kept",
     "server_option",
@@ -92,6 +97,32 @@ def open_client(server: str | None) -> Client:
     from seedzoo_client.client import Client  # noqa: PLC0415 - what needs no server is told before gRPC is loaded
 
     return Client(server)
+
+
+def in_store(store: str | None) -> str:
+    """The option that repeats the store, for a command that is proposed; empty where a server was asked."""
+    return "" if store is None else f" --store {shlex.quote(plain(store))}"
+
+
+def open_zoo(server: str | None, store: str | None, console: Console) -> Client | LocalZoo:
+    """Where a command that can do without a server looks.
+
+    Raises:
+        click.UsageError: Server and store are named.
+    """
+    return open_client(server) if store is None else open_local(store, server, console)
+
+
+def profile_of(zoo: Client | LocalZoo, variant: VariantView) -> ProfileView:
+    """The profile of a variant's own release: an alias could move between two calls.
+
+    Raises:
+        IntegrityError: It lacks the variant.
+    """
+    profile = zoo.profile(f"{variant.family}@{variant.release}" if variant.release else variant.family)
+    if variant.tag not in profile.tags:
+        raise IntegrityError(f"the profile of {variant.family} has no row for {variant.tag}")
+    return profile
 
 
 @contextmanager

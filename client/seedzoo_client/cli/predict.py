@@ -17,7 +17,7 @@ from rich.text import Text
 from seedzoo.console import Console, Rows, plain
 from seedzoo.errors import DataError, LocalFailure
 from seedzoo.files import write_atomically
-from seedzoo_client.cli.options import FilePath, open_client, progress_bar, server_option
+from seedzoo_client.cli.options import FilePath, open_zoo, progress_bar, server_option, store_option
 from seedzoo_client.cli.text import count, percent
 from seedzoo_client.datasets import bind
 from seedzoo_client.labels import ClassMatcher, read_label_map
@@ -44,8 +44,11 @@ class _Row:
 @click.option("--data", required=True, type=FilePath(), help="Folder, CSV file, or one image.")
 @click.option("--label-map", type=FilePath(), help="CSV, JSON or TOML: your class names to the task's.")
 @click.option("--out", type=FilePath(dir_okay=False), help="Write path,predicted,probability,label here.")
+@store_option
 @server_option
-def predict(model: str, data: Path, label_map: Path | None, out: Path | None, server: str | None) -> None:
+def predict(
+    model: str, data: Path, label_map: Path | None, out: Path | None, store: str | None, server: str | None
+) -> None:
     """Predict the class of each image with MODEL (an ONNX file) or VARIANT (FAMILY/TAG, downloaded first).
 
     Where the images are labelled (class folders, or a CSV with path,label), the accuracy is printed as well.
@@ -55,7 +58,7 @@ def predict(model: str, data: Path, label_map: Path | None, out: Path | None, se
     if out is not None:
         _check_folder(out)
     with console.resumable("nothing was written"):
-        content = _model_bytes(console, model, server)
+        content = _model_bytes(console, model, server, store)
         prediction = _run(console, content, [example.path for example in scan.examples])
     labels = _labels(console, scan, prediction.classes, label_map)
     probabilities = prediction.probabilities.max(axis=1).tolist()
@@ -74,11 +77,11 @@ def predict(model: str, data: Path, label_map: Path | None, out: Path | None, se
     console.result(document, *_page(rows, accuracy, out))
 
 
-def _model_bytes(console: Console, model: str, server: str | None) -> bytes:
+def _model_bytes(console: Console, model: str, server: str | None, store: str | None) -> bytes:
     path = Path(model)
     if not (path.is_file() or path.suffix.lower() == ".onnx"):
-        with open_client(server) as client, progress_bar(console) as show:
-            path = client.download(model, progress=show)
+        with open_zoo(server, store, console) as zoo, progress_bar(console) as show:
+            path = zoo.download(model, progress=show)
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,6 +14,7 @@ from seedzoo.records import Evaluation, SelectionReport
 from seedzoo_client.asking import Inquiry
 from seedzoo_client.cli.options import (
     FilePath,
+    in_store,
     kept_images,
     open_client,
     open_local,
@@ -138,9 +138,9 @@ def select(
                 kept="what was kept is not evaluated again", begin="Opening the store",
             )  # fmt: skip
             _answer(console, read, report)
-        name, here = plain(report.recommended), shlex.quote(plain(store))
+        name = plain(report.recommended)
         console.note(f"{report.evaluations:,} predictions in {report.seconds:.1f} s, kept on this machine")
-        console.hint(f"zoo download {name} --store {here} --to ./")
+        console.hint(f"zoo download {name}{in_store(store)} --to ./")
         console.hint(f"zoo predict {name.replace('/', '-')}.onnx --data NEW_IMAGES/")
         return
     with open_client(server) as client:

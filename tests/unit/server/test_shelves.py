@@ -14,6 +14,7 @@ from tests.support import small_bundle
 
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.current import CHANGED_KEY
+from seedzoo.catalog.listing import Accuracies
 from seedzoo.catalog.memory import MemoryStore
 from seedzoo.catalog.names import FamilyRef
 from seedzoo.catalog.publish import publish
@@ -22,7 +23,6 @@ from seedzoo_protos.v1 import catalog_pb2
 from seedzoo_server.catalog_service import CatalogServicer
 from seedzoo_server.convert import family_message, variant_message
 from seedzoo_server.profiles import profile_message
-from seedzoo_server.shelves import Accuracies
 
 
 class Counting(MemoryStore):

@@ -27,12 +27,22 @@ from seedzoo.inference.evaluate import BlockScores
 from seedzoo.inference.open_models import ModelFile, model_file
 from seedzoo.inference.session import default_batch
 
-__all__ = ["Block", "BlockEvaluator", "OpenEvaluator", "SpreadEvaluator", "StreamEvaluator", "evaluators_on"]
+__all__ = [
+    "JOBS_PER_CORE",
+    "JOBS_PER_CORE_AHEAD",
+    "Block",
+    "BlockEvaluator",
+    "OpenEvaluator",
+    "SpreadEvaluator",
+    "StreamEvaluator",
+    "cut_block",
+    "evaluators_on",
+]
 
-_JOBS_PER_CORE = 8
+JOBS_PER_CORE = 8
 """So many jobs of a block that a slow machine or core does not keep the others waiting for long."""
 
-_JOBS_PER_CORE_AHEAD = 2
+JOBS_PER_CORE_AHEAD = 2
 """Where the next block begins meanwhile nobody waits, and larger jobs open fewer sessions."""
 
 _MOST_JOBS = 4096
@@ -120,6 +130,23 @@ def evaluators_on(
     return open_evaluator
 
 
+def cut_block(examples: int, variants: int, *, batch: int, jobs: int) -> tuple[list[range], list[range]]:
+    """Cut a block into parts, at the bounds of a session's batches, and its variants into groups.
+
+    Args:
+        examples: Of the block.
+        variants: That are evaluated on it.
+        batch: Examples of one call of a session.
+        jobs: Of a part by a group each; about as many come out, and at most some thousands.
+    """
+    batches = math.ceil(examples / batch)
+    each = max(1, math.ceil(batches * variants / min(_MOST_JOBS, jobs)))
+    height = min(batches, each) * batch
+    width = max(1, each // batches)
+    parts = [range(start, min(start + height, examples)) for start in range(0, examples, height)]
+    return parts, [range(start, min(start + width, variants)) for start in range(0, variants, width)]
+
+
 class SpreadEvaluator:
     """A context manager with the interface of :class:`seedzoo.inference.evaluate.Evaluator`.
 
@@ -182,7 +209,7 @@ class SpreadEvaluator:
             Cancelled: ``should_stop`` said so.
             ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
         """
-        (scores,) = self._stream([Block(images, labels, keep_probabilities, variants)], _JOBS_PER_CORE)
+        (scores,) = self._stream([Block(images, labels, keep_probabilities, variants)], JOBS_PER_CORE)
         return scores
 
     def stream(self, blocks: Iterable[Block]) -> Iterator[BlockScores]:
@@ -198,7 +225,7 @@ class SpreadEvaluator:
             Cancelled: ``should_stop`` said so.
             ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
         """
-        return self._stream(blocks, _JOBS_PER_CORE_AHEAD)
+        return self._stream(blocks, JOBS_PER_CORE_AHEAD)
 
     def _stream(self, blocks: Iterable[Block], jobs_per_core: int) -> Iterator[BlockScores]:
         waiting: deque[_Round] = deque()
@@ -239,7 +266,8 @@ class SpreadEvaluator:
 
     def _jobs(self, one: _Round, at_work: dict[str, tuple[_Round, int]], per_core: int) -> Iterator[Job[PartScores]]:
         images = one.block.images
-        parts, groups = self._cut(len(images), len(one.asked), default_batch(images[0].nbytes), per_core)
+        batch, jobs = default_batch(images[0].nbytes), per_core * max(1, self._executor.cores)
+        parts, groups = cut_block(len(images), len(one.asked), batch=batch, jobs=jobs)
         shared = self._workers.share((np.ascontiguousarray(images), one.block.labels, one.keep))
         one.begin([(part, group) for part in parts for group in groups])
         for place, (part, group) in enumerate(one.places):
@@ -250,16 +278,6 @@ class SpreadEvaluator:
             at_work[name] = one, place
             models = self._models_of(one.asked, group)
             yield Job(name, evaluate_part, ((part.start, part.stop),), shared=(shared, *models))
-
-    def _cut(self, examples: int, variants: int, batch: int, per_core: int) -> tuple[list[range], list[range]]:
-        """Parts of the block, at the bounds of a session's batches, and groups of variants."""
-        batches = math.ceil(examples / batch)
-        jobs = min(_MOST_JOBS, per_core * max(1, self._executor.cores))
-        each = max(1, math.ceil(batches * variants / jobs))
-        height = min(batches, each) * batch
-        width = max(1, each // batches)
-        parts = [range(start, min(start + height, examples)) for start in range(0, examples, height)]
-        return parts, [range(start, min(start + width, variants)) for start in range(0, variants, width)]
 
     def _models_of(self, asked: Sequence[int], group: range) -> list[Any]:
         """The shared files of a group, which are read when a job first needs them, with some of those after them."""

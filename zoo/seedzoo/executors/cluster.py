@@ -204,6 +204,11 @@ class RayExecutor:
         )
 
 
+def most_waiting(cores: int) -> int:
+    """How many jobs Ray is given at once, at work or waiting, of those that are made as they are needed."""
+    return max(_LEAST_WAITING, _WAITING_PER_CORE * cores)
+
+
 class _Tasks:
     """The Ray tasks of one run; see :class:`seedzoo.executors.Workers`."""
 
@@ -294,7 +299,7 @@ class _Tasks:
         if time.monotonic() - self._counted > _COUNT_S:  # a cluster that grows wants more
             self._counted = time.monotonic()
             self._cores = int(self._ray.cluster_resources().get("CPU", 1))
-        return max(_LEAST_WAITING, _WAITING_PER_CORE * self._cores)
+        return most_waiting(self._cores)
 
     def _placeable(self, job: Job[Any]) -> Job[Any]:
         """The job, if some machine has room for it; Ray would wait for one without a word."""

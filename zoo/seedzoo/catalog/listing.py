@@ -1,4 +1,4 @@
-"""Filter and order of ListVariants: terms over the accuracy on a condition of the profile."""
+"""Filter and order of variants: terms over the accuracy on a condition of the profile."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from seedzoo.errors import RequestError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["arrange"]
+from seedzoo.errors import RequestError
+from seedzoo.stress.table import ProfileTable
+
+__all__ = ["Accuracies", "arrange"]
+
+_NAME_BYTES = 80
 
 # A condition's name may hold anything, such as slice/site=a]b or slice/kind=R AND D: it ends before what must follow.
 _TERM = re.compile(
@@ -34,11 +40,42 @@ class Tagged(Protocol):
 
 
 Item = TypeVar("Item", bound=Tagged)
-Accuracies = Mapping[str, Mapping[str, float]]
-"""Accuracy by condition, then by tag."""
 
 
-def arrange(variants: Sequence[Item], accuracies: Accuracies, *, where: str, order_by: str) -> list[Item]:
+class Accuracies(Mapping[str, Mapping[str, float]]):
+    """Accuracy by condition, then by tag, for filters and orders; kept as one matrix.
+
+    Args:
+        profile: The variants' profile.
+    """
+
+    def __init__(self, profile: ProfileTable) -> None:
+        self._tags = list(dict.fromkeys(row.variant for row in profile.rows))
+        self._columns = {name: index for index, name in enumerate(profile.conditions)}
+        rows = {tag: index for index, tag in enumerate(self._tags)}
+        self._matrix: NDArray[np.float64] = np.full((len(self._columns), len(rows)), math.nan)
+        for row in profile.rows:
+            self._matrix[self._columns[row.condition], rows[row.variant]] = row.accuracy
+        self.size = self._matrix.nbytes + _NAME_BYTES * (len(self._tags) + len(self._columns))
+        """About the bytes of memory that it takes."""
+
+    def __getitem__(self, condition: str) -> Mapping[str, float]:
+        column = self._matrix[self._columns[condition]].tolist()
+        return {tag: value for tag, value in zip(self._tags, column, strict=True) if not math.isnan(value)}
+
+    def __contains__(self, condition: object) -> bool:
+        return condition in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+def arrange(
+    variants: Sequence[Item], accuracies: Mapping[str, Mapping[str, float]], *, where: str, order_by: str
+) -> list[Item]:
     """The variants that pass the filter, in the asked order; by tag where none is asked for.
 
     A variant that was not measured on a condition passes no filter on it and comes last in an order by it.
@@ -77,7 +114,7 @@ def _terms(where: str) -> Iterator[re.Match[str]]:
         at, more = following.end(), following.group().endswith("AND")
 
 
-def _column(accuracies: Accuracies, condition: str, field: str) -> Mapping[str, float]:
+def _column(accuracies: Mapping[str, Mapping[str, float]], condition: str, field: str) -> Mapping[str, float]:
     if condition not in accuracies:
         near = difflib.get_close_matches(condition, accuracies, n=3)
         raise RequestError(

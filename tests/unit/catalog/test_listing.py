@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from seedzoo.catalog.listing import arrange
 from seedzoo.errors import RequestError
 from seedzoo.records import Variant
-from seedzoo_server.listing import arrange
 
 VARIANTS = [Variant(tag=tag, model=None, seeds={}, held_out_accuracy=0.9) for tag in "cabd"]
 ACCURACIES = {"id": dict.fromkeys("abcd", 0.9), "hard": {"a": 0.4, "c": 0.6, "d": 0.4}}

@@ -1,0 +1,147 @@
+"""What a store's catalog says of families, variants and profiles, as a server with that store would say it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from seedzoo.catalog.catalog import Catalog
+from seedzoo.catalog.listing import Accuracies, arrange
+from seedzoo.catalog.names import parse_family, parse_variant
+from seedzoo.errors import IntegrityError, NotFound
+from seedzoo.records import Family, FileEntry, Release, Variant
+from seedzoo.stress.matrices import ProfileCondition, profile_matrices
+from seedzoo_client.catalog_requests import VariantListing
+from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
+
+__all__ = ["LocalCatalog"]
+
+
+class LocalCatalog:
+    """Views of a catalog.
+
+    Args:
+        catalog: Of the store.
+        on_notice: Told what a person should know although the work goes on.
+    """
+
+    def __init__(self, catalog: Catalog, *, on_notice: Callable[[str], None]) -> None:
+        self._catalog = catalog
+        self._on_notice = on_notice
+
+    def families(self) -> list[FamilyView]:
+        """All families under the default alias, by name."""
+        found = []
+        for name in self._catalog.folder_names():
+            try:
+                published = self._catalog.default(name)
+            except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
+                self._on_notice(f"family {name} is left out: {error.message}")
+                continue
+            if published is not None:
+                found.append(_family_view(*published))
+        return found
+
+    def family(self, name: str) -> FamilyView:
+        """One family. Raises NotFound, RequestError and IntegrityError."""
+        return _family_view(*self._catalog.family(parse_family(name)))
+
+    def variants(self, asked: VariantListing) -> list[VariantView]:
+        """Variants of a family by filter and order. Raises NotFound, RequestError and IntegrityError."""
+        family, release = self._catalog.family(parse_family(asked.family))
+        accuracies: Mapping[str, Mapping[str, float]] = {}
+        if asked.filter.strip() or asked.order_by.strip():
+            accuracies = Accuracies(self._catalog.profile(release))
+        kept = arrange(family.variants, accuracies, where=asked.filter, order_by=asked.order_by)
+        return [self._variant_view(variant, family, release) for variant in kept[: asked.limit]]
+
+    def variant(self, name: str) -> VariantView:
+        """One variant. Raises NotFound, RequestError and IntegrityError."""
+        return self._variant_view(*self._catalog.variant(parse_variant(name)))
+
+    def profile(self, family: str) -> ProfileView:
+        """The profile of a family. Raises NotFound, RequestError and IntegrityError."""
+        found, release = self._catalog.family(parse_family(family))
+        own, twins = self._catalog.profiles(release)
+        matrices = profile_matrices(own, [variant.tag for variant in found.variants], twins=twins)
+        for matrix in (matrices.accuracy, matrices.int8_accuracy, *matrices.metrics.values()):
+            matrix.flags.writeable = False
+        return ProfileView(
+            family=found.name,
+            release=release.id,
+            suite=matrices.suite,
+            tags=matrices.tags,
+            conditions=tuple(_condition_view(condition) for condition in matrices.conditions),
+            accuracy=matrices.accuracy,
+            metrics=matrices.metrics,
+            int8_accuracy=dict(zip(matrices.int8_tags, matrices.int8_accuracy, strict=True)),
+        )
+
+    def card(self, name: str) -> str:
+        """The model card of a family or of a variant. Raises NotFound, RequestError and IntegrityError."""
+        if "/" not in name:
+            return self._catalog.card(self._catalog.family(parse_family(name))[1])
+        variant, _, release = self._catalog.variant(parse_variant(name))
+        return self._catalog.card(release, variant.tag)
+
+    def _variant_view(self, variant: Variant, family: Family, release: Release) -> VariantView:
+        absent = FileEntry(path="", size=0, sha256="")
+        model, int8 = variant.model or absent, variant.int8 or absent
+        return VariantView(
+            name=f"{family.name}/{variant.tag}",
+            family=family.name,
+            tag=variant.tag,
+            release=release.id,
+            model_size=model.size,
+            model_sha256=model.sha256,
+            seeds=dict(sorted(variant.seeds.items())),
+            held_out_accuracy=variant.held_out_accuracy,
+            factors=dict(sorted(variant.factors.items())),
+            int8_size=int8.size,
+            int8_sha256=int8.sha256,
+            has_card=self._catalog.has_card(release, variant.tag),
+        )
+
+
+def _condition_view(condition: ProfileCondition) -> ConditionView:
+    item = condition.summary
+    return ConditionView(
+        condition=item.condition,
+        kind=condition.kind,
+        severity=condition.severity or 0,
+        n_examples=item.n or 0,
+        mean=item.mean,
+        sd=item.sd,
+        min=item.low,
+        max=item.high,
+        worst_variant=item.low_variant,
+        best_variant=item.high_variant,
+        sd_ratio=item.sd_ratio,
+        spearman=item.correlation.rho,
+        spearman_low=item.correlation.low,
+        spearman_high=item.correlation.high,
+        measured=item.measured,
+    )
+
+
+def _family_view(family: Family, release: Release) -> FamilyView:
+    return FamilyView(
+        name=family.name,
+        title=family.title,
+        release=release.id,
+        released=datetime.fromisoformat(release.created),
+        task=family.task,
+        variant_count=len(family.variants),
+        held_out_mean=family.held_out_mean,
+        held_out_sd=family.held_out_sd,
+        certificate=family.certificate,
+        suite=family.suite,
+        data_name=family.data.name,
+        train_examples=family.data.train_examples,
+        held_out_examples=family.data.held_out_examples,
+        licence=family.licence,
+        model_bytes=family.model_bytes,
+        browse_only=not family.selectable,
+        provenance=family.provenance,
+        factors=family.factors,
+    )
