@@ -15,7 +15,7 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from seedzoo.engine.spread_evaluator import JOBS_PER_CORE, JOBS_PER_CORE_AHEAD, cut_block
+from seedzoo.engine.spread_evaluator import cut_block, jobs_of_block
 from seedzoo.executors.cluster import most_waiting
 
 __all__ = ["PASSES", "Cluster", "Costs", "Outcome", "simulate"]
@@ -84,7 +84,7 @@ class Cluster:
     @property
     def jobs(self) -> int:
         """About how many jobs a block is cut into."""
-        return (JOBS_PER_CORE_AHEAD if self.ahead else JOBS_PER_CORE) * self.nodes * self.cores
+        return jobs_of_block(self.nodes * self.cores, ahead=self.ahead)
 
 
 @dataclass(frozen=True)

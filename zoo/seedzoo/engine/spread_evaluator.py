@@ -28,8 +28,6 @@ from seedzoo.inference.open_models import ModelFile, model_file
 from seedzoo.inference.session import default_batch
 
 __all__ = [
-    "JOBS_PER_CORE",
-    "JOBS_PER_CORE_AHEAD",
     "Block",
     "BlockEvaluator",
     "OpenEvaluator",
@@ -37,13 +35,15 @@ __all__ = [
     "StreamEvaluator",
     "cut_block",
     "evaluators_on",
+    "jobs_of_block",
 ]
 
-JOBS_PER_CORE = 8
+_JOBS_PER_CORE = 8
 """So many jobs of a block that a slow machine or core does not keep the others waiting for long."""
 
-JOBS_PER_CORE_AHEAD = 2
-"""Where the next block begins meanwhile nobody waits, and larger jobs open fewer sessions."""
+_JOBS_PER_CORE_AHEAD, _LEAST_JOBS_AHEAD = 2, 32
+"""Where the next block begins meanwhile nobody waits, and larger jobs open fewer sessions. But an executor takes some
+jobs at least ahead, and of few for each block it would hold many blocks."""
 
 _MOST_JOBS = 4096
 """Of a block: each costs the driver time, which a large cluster would wait for."""
@@ -130,6 +130,12 @@ def evaluators_on(
     return open_evaluator
 
 
+def jobs_of_block(cores: int, *, ahead: bool) -> int:
+    """About how many jobs a block is cut into for so many cores; ``ahead`` where the next one begins meanwhile."""
+    jobs = max(_LEAST_JOBS_AHEAD, _JOBS_PER_CORE_AHEAD * cores) if ahead else _JOBS_PER_CORE * max(1, cores)
+    return min(_MOST_JOBS, jobs)
+
+
 def cut_block(examples: int, variants: int, *, batch: int, jobs: int) -> tuple[list[range], list[range]]:
     """Cut a block into parts, at the bounds of a session's batches, and its variants into groups.
 
@@ -137,10 +143,10 @@ def cut_block(examples: int, variants: int, *, batch: int, jobs: int) -> tuple[l
         examples: Of the block.
         variants: That are evaluated on it.
         batch: Examples of one call of a session.
-        jobs: Of a part by a group each; about as many come out, and at most some thousands.
+        jobs: Of a part by a group each; about as many come out.
     """
     batches = math.ceil(examples / batch)
-    each = max(1, math.ceil(batches * variants / min(_MOST_JOBS, jobs)))
+    each = max(1, math.ceil(batches * variants / jobs))
     height = min(batches, each) * batch
     width = max(1, each // batches)
     parts = [range(start, min(start + height, examples)) for start in range(0, examples, height)]
@@ -209,7 +215,7 @@ class SpreadEvaluator:
             Cancelled: ``should_stop`` said so.
             ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
         """
-        (scores,) = self._stream([Block(images, labels, keep_probabilities, variants)], JOBS_PER_CORE)
+        (scores,) = self._stream([Block(images, labels, keep_probabilities, variants)], ahead=False)
         return scores
 
     def stream(self, blocks: Iterable[Block]) -> Iterator[BlockScores]:
@@ -225,9 +231,9 @@ class SpreadEvaluator:
             Cancelled: ``should_stop`` said so.
             ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
         """
-        return self._stream(blocks, JOBS_PER_CORE_AHEAD)
+        return self._stream(blocks, ahead=True)
 
-    def _stream(self, blocks: Iterable[Block], jobs_per_core: int) -> Iterator[BlockScores]:
+    def _stream(self, blocks: Iterable[Block], *, ahead: bool) -> Iterator[BlockScores]:
         waiting: deque[_Round] = deque()
         again: deque[_Round] = deque()
         at_work: dict[str, tuple[_Round, int]] = {}
@@ -240,7 +246,7 @@ class SpreadEvaluator:
                 yield waiting[-1]
 
         def finished(coming: Iterable[_Round]) -> Iterator[BlockScores]:
-            jobs = (job for one in coming for job in self._jobs(one, at_work, jobs_per_core))
+            jobs = (job for one in coming for job in self._jobs(one, at_work, ahead=ahead))
             for done in self._workers.results(jobs, should_stop=self._should_stop):
                 one, place = at_work.pop(done.name)
                 self._providers |= done.result.providers
@@ -264,9 +270,9 @@ class SpreadEvaluator:
             raise ValueError("no models to evaluate")
         return list(asked)
 
-    def _jobs(self, one: _Round, at_work: dict[str, tuple[_Round, int]], per_core: int) -> Iterator[Job[PartScores]]:
+    def _jobs(self, one: _Round, at_work: dict[str, tuple[_Round, int]], *, ahead: bool) -> Iterator[Job[PartScores]]:
         images = one.block.images
-        batch, jobs = default_batch(images[0].nbytes), per_core * max(1, self._executor.cores)
+        batch, jobs = default_batch(images[0].nbytes), jobs_of_block(self._executor.cores, ahead=ahead)
         parts, groups = cut_block(len(images), len(one.asked), batch=batch, jobs=jobs)
         shared = self._workers.share((np.ascontiguousarray(images), one.block.labels, one.keep))
         one.begin([(part, group) for part in parts for group in groups])
