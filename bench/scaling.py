@@ -84,7 +84,7 @@ def evaluator(kind: str, workers: int, case: Case, stack: ExitStack) -> Any:
 def evaluated(kind: str, workers: int, case: Case, images: NDArray[np.uint8]) -> Timed:
     """Every variant on every image, as a selection does or a race; the first two blocks warm up."""
     labels = np.full(len(images), -1)
-    length = block_length(images[0].nbytes)
+    length = block_length(images[0].nbytes, spread=kind in AHEAD)
     blocks = [
         Block(images[start : start + length], labels[start : start + length]) for start in range(0, len(images), length)
     ]
@@ -154,7 +154,7 @@ def costs_of(case: Case, passes: int, jobs: dict[str, float]) -> tuple[Costs, di
         model_bytes=round(statistics.mean(sizes)),
         image_bytes=images[0].nbytes,
         batch=default_batch(images[0].nbytes),
-        block=block_length(images[0].nbytes),
+        block=block_length(images[0].nbytes, spread=True),
         driver_job_s=jobs["driver_ms"] / 1000,
         driver_image_s=placing / len(images),
         worker_job_s=max(0.0, jobs["wall_ms"] - jobs["driver_ms"]) / 1000,
@@ -212,7 +212,8 @@ def validate(costs: Costs, measured: dict[str, dict[int, Timed]], case: Case, im
     for kind in ("ray", f"ray{RACE}"):
         for workers, timed in measured[kind].items():
             here = Cluster(nodes=1, cores=workers, bytes_per_s=0.0, decoders=1, ahead=kind in AHEAD)
-            predicted = simulate(images, len(case.models), warm, here).seconds
+            block = block_length(costs.image_bytes, spread=kind in AHEAD)
+            predicted = simulate(images, len(case.models), replace(warm, block=block), here).seconds
             rows.append({"kind": kind, "workers": workers, "predicted_s": predicted, "measured_s": timed.seconds})
     return rows
 

@@ -198,7 +198,8 @@ class FamilyEvaluator:
     def _cut(self, rows: NDArray[np.int64], length: int | None) -> list[NDArray[np.int64]]:
         shape = self.family.task.preprocessing
         fit = self._own is None or self._own.sessions_fit
-        longest = length or block_length(shape.height * shape.width * shape.channels, sessions_fit=fit)
+        example_bytes = shape.height * shape.width * shape.channels
+        longest = length or block_length(example_bytes, sessions_fit=fit, spread=self._own is None)
         # A race looks at what it knows after each block: where blocks end must not depend on this machine's memory.
         most = _BLOCK_FILE_BYTES if fit or length else _LARGE_BLOCK_FILE_BYTES
         return [rows[start:stop] for start, stop in _blocks(self._sizes[rows], longest, most)]

@@ -38,12 +38,15 @@ _PARTS_PER_THREAD = 4
 _log = logging.getLogger(__name__)
 
 
-def block_length(example_bytes: int, *, sessions_fit: bool = True) -> int:
+def block_length(example_bytes: int, *, sessions_fit: bool = True, spread: bool = False) -> int:
     """How many examples to hold decoded at once: at most 512 and about 32 MiB.
 
     Four times as many where sessions do not all fit into memory, as then most of them are opened anew for each block.
+    Where blocks are ``spread`` over workers at most 2,048, in the same 32 MiB: small images make small jobs, each of
+    which waits for its worker.
     """
-    length = max(1, min(_BLOCK_EXAMPLES, _BLOCK_BYTES // max(1, example_bytes)))
+    most = _BLOCK_EXAMPLES * _LARGER if spread else _BLOCK_EXAMPLES
+    length = max(1, min(most, _BLOCK_BYTES // max(1, example_bytes)))
     return length if sessions_fit else length * _LARGER
 
 
