@@ -57,11 +57,12 @@ KINDS = {
 AHEAD = ("local", "ray")
 NODES = (1, 4, 16, 64, 250, 1000)
 VARIANTS, IMAGES, CORES = 1000, 1_000_000, 16
+WARMING = 512
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds until the first block was evaluated, and of the blocks after it."""
+    """Seconds until sessions are open, and of the evaluation after it."""
 
     start_s: float
     seconds: float
@@ -82,7 +83,7 @@ def evaluator(kind: str, workers: int, case: Case, stack: ExitStack) -> Any:
 
 
 def evaluated(kind: str, workers: int, case: Case, images: NDArray[np.uint8]) -> Timed:
-    """Every variant on every image, as a selection does or a race; the first two blocks warm up."""
+    """Every variant on every image, as a selection does or a race; a few images before them open the sessions."""
     labels = np.full(len(images), -1)
     length = block_length(images[0].nbytes, spread=kind in AHEAD)
     blocks = [
@@ -91,8 +92,8 @@ def evaluated(kind: str, workers: int, case: Case, images: NDArray[np.uint8]) ->
     with ExitStack() as stack:
         begun = time.perf_counter()
         one = evaluator(kind, workers, case, stack)
-        for _ in range(2):
-            one.run(blocks[0].images, blocks[0].labels)
+        for _ in range(2):  # so that each worker opens most of them
+            one.run(images[:WARMING], labels[:WARMING])
         started = time.perf_counter()
         if kind in AHEAD:
             deque(one.stream(blocks), maxlen=0)
@@ -221,8 +222,8 @@ def validate(costs: Costs, measured: dict[str, dict[int, Timed]], case: Case, im
 def written(found: dict[str, Any], given: argparse.Namespace) -> str:
     evaluated_what = (
         f"Evaluated: {found['images']:,} images x {found['variants']} variants of the starter family, images in "
-        f"memory, {found['cores']} cores; seconds are medians of {found['rounds']} runs. *Start* is until two blocks "
-        "were evaluated, which opens the sessions."
+        f"memory, {found['cores']} cores; seconds are medians of {found['rounds']} runs. *Start* is until twice "
+        f"{WARMING} images were evaluated, which opens the sessions."
     )
     lines = [
         evaluated_what,

@@ -136,8 +136,9 @@ def test_cancelled_between_blocks(zoo: Engine, many: tuple[list[bytes], NDArray[
 
 @pytest.mark.parametrize("known", ["none", "first", "scattered", "last", "all"])
 def test_only_what_is_missing_is_evaluated(
-    zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]], known: str
+    zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]], known: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("seedzoo.engine.evaluation.block_length", lambda *_, **__: 128)  # some blocks known, some not
     contents, labels = many
     rows = {
         "none": [],

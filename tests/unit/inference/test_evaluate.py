@@ -91,3 +91,5 @@ def test_block_length_bounds_memory() -> None:
     assert block_length(224 * 224 * 3) * 224 * 224 * 3 <= 32 << 20
     assert block_length(10**9) == 1
     assert block_length(28 * 28, sessions_fit=False) == 4 * 512
+    assert block_length(28 * 28, spread=True) == 4 * 512
+    assert block_length(224 * 224 * 3, spread=True) == block_length(224 * 224 * 3)
