@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from scaling_simulation import PASSES, Cluster, Costs, Outcome, simulate
 
 from seedzoo.cpu import usable_cores
+from seedzoo.engine.race import race_blocks, reserve_size
 from seedzoo.engine.spread_evaluator import Block, SpreadEvaluator
 from seedzoo.engine.spread_parts import SpreadScores, WorkerSettings, evaluate_part
 from seedzoo.executors import Executor, Job, Setup, open_executor
@@ -188,11 +189,24 @@ def plan(costs: Costs, given: argparse.Namespace, nodes: tuple[int, ...]) -> lis
             "all": simulate(IMAGES, VARIANTS, costs, replace(cluster, ahead=True), store_bytes_per_s=store),
             "block": simulate(IMAGES, VARIANTS, costs, cluster, store_bytes_per_s=store),
             "race": simulate(
-                IMAGES, round(share * VARIANTS), replace(costs, block=50), cluster, store_bytes_per_s=store
+                IMAGES,
+                round(share * VARIANTS),
+                replace(costs, block=mean_race_block(costs)),
+                cluster,
+                store_bytes_per_s=store,
             ),
         }
         rows.append({"nodes": count, **{name: _told(way, count) for name, way in ways.items()}})
     return rows
+
+
+def mean_race_block(costs: Costs) -> int:
+    """Images of a race's blocks, on average."""
+    length = race_blocks([costs.model_bytes] * VARIANTS, costs.image_bytes)
+    raced, seen, blocks = IMAGES - reserve_size(IMAGES), 0, 0
+    while seen < raced:
+        seen, blocks = seen + length(seen), blocks + 1
+    return raced // blocks
 
 
 def _told(way: Outcome, nodes: int) -> dict[str, Any]:

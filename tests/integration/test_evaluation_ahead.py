@@ -185,3 +185,11 @@ def test_bad_images_are_all_named_and_what_was_evaluated_is_kept(
         list(evaluator.blocks(np.arange(900), length=100))
     assert sorted(caught.value.faults) == [600, 899]
     assert sorted(np.concatenate([part.rows for part in kept.parts]).tolist()) == list(range(600))
+
+
+def test_length_of_a_block_may_depend_on_those_before_it(
+    zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]
+) -> None:
+    with FamilyEvaluator(family=zoo.family, load_model=zoo.load, examples=MemoryExamples(*many)) as evaluator:
+        lengths = [len(rows) for rows, _ in evaluator.blocks(np.arange(900), length=lambda seen: max(200, seen // 2))]
+    assert lengths == [200, 200, 200, 300]

@@ -15,7 +15,7 @@ from tests.support import Engine, MemoryExamples
 
 from seedzoo.engine import SelectionSettings
 from seedzoo.engine.predictions import PredictionPart
-from seedzoo.engine.race import race_block, race_order, reserve_size
+from seedzoo.engine.race import race_blocks, race_order, reserve_size
 from seedzoo.errors import Cancelled
 from seedzoo.records import Evaluation, RaceDecision, SelectionReport
 
@@ -94,10 +94,16 @@ def test_where_blocks_end_does_not_depend_on_memory(zoo: Engine, many: Images, m
     assert small.race.first_block == tuple(order[500 : 500 + seen].tolist())
 
 
+def test_blocks_grow_with_what_was_seen() -> None:
+    small = race_blocks([300_000] * 50, 28 * 28)
+    assert [small(seen) for seen in (0, 50, 2499, 2550, 5000, 102_400, 10**6)] == [50, 50, 50, 51, 100, 2048, 2048]
+    large = race_blocks([100_000_000] * 50, 224 * 224 * 3)
+    assert [large(seen) for seen in (0, 10_000, 10_600, 10**6)] == [200, 200, 212, 222]
+
+
 def test_large_families_race_by_longer_blocks_on_any_machine(
     zoo: Engine, many: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert race_block(zoo.family) == 50
     monkeypatch.setattr("seedzoo.engine.race._LARGE_FAMILY_BYTES", 1)
     reports = []
     for memory in (2, 1 << 40):

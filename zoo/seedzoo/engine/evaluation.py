@@ -120,7 +120,7 @@ class FamilyEvaluator:
         rows: NDArray[np.int64],
         *,
         keep: NDArray[np.bool_] | None = None,
-        length: int | None = None,
+        length: int | Callable[[int], int] | None = None,
         variants: Callable[[], NDArray[np.intp]] | None = None,
     ) -> Generator[tuple[NDArray[np.int64], BlockScores]]:
         """Evaluate these examples, block after block; the next block is decoded meanwhile.
@@ -128,7 +128,8 @@ class FamilyEvaluator:
         Args:
             rows: Which examples, in the order in which they are evaluated.
             keep: bool ``[n examples]``: whose probabilities are kept; None for none.
-            length: Examples per block; as many as memory and speed want when omitted.
+            length: Examples per block, or of how many one is that begins after so many; as many as memory and speed
+                want when omitted.
             variants: Asked before each block: which variants to evaluate, the columns of its scores; all when omitted.
 
         Yields:
@@ -195,14 +196,15 @@ class FamilyEvaluator:
         evaluator = self._own or self._elsewhere
         return "" if evaluator is None else evaluator.provider
 
-    def _cut(self, rows: NDArray[np.int64], length: int | None) -> list[NDArray[np.int64]]:
+    def _cut(self, rows: NDArray[np.int64], length: int | Callable[[int], int] | None) -> list[NDArray[np.int64]]:
         shape = self.family.task.preprocessing
         fit = self._own is None or self._own.sessions_fit
         example_bytes = shape.height * shape.width * shape.channels
         longest = length or block_length(example_bytes, sessions_fit=fit, spread=self._own is None)
+        longest_at = longest if callable(longest) else lambda _: longest
         # A race looks at what it knows after each block: where blocks end must not depend on this machine's memory.
         most = _BLOCK_FILE_BYTES if fit or length else _LARGE_BLOCK_FILE_BYTES
-        return [rows[start:stop] for start, stop in _blocks(self._sizes[rows], longest, most)]
+        return [rows[start:stop] for start, stop in _blocks(self._sizes[rows], longest_at, most)]
 
     def _fresh(self, block: NDArray[np.int64], asked: NDArray[np.intp]) -> NDArray[np.int64]:
         """The examples of a block that have to be evaluated for these variants."""
@@ -381,11 +383,11 @@ def _loader(name: str, load: Callable[[], bytes], inference: InferenceSettings) 
     return lambda: Model(load(), name=name, provider=inference.provider)
 
 
-def _blocks(sizes: NDArray[np.int64], length: int, most: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of blocks of at most ``length`` examples and about ``most`` bytes of files."""
+def _blocks(sizes: NDArray[np.int64], length: Callable[[int], int], most: int) -> Iterator[tuple[int, int]]:
+    """Start and stop of blocks of at most ``length(start)`` examples and about ``most`` bytes of files."""
     start, held = 0, 0
     for index, size in enumerate(sizes):
-        if index > start and (index - start >= length or held + int(size) > most):
+        if index > start and (index - start >= length(start) or held + int(size) > most):
             yield start, index
             start, held = index, 0
         held += int(size)

@@ -15,15 +15,16 @@ from seedzoo.engine.choosing import ENSEMBLE, Outcome, in_metric_unit, outcome_o
 from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.measured import Measure, Measured
 from seedzoo.engine.settings import SelectionSettings
+from seedzoo.inference.evaluate import block_length
 from seedzoo.inference.sessions import session_bytes
 from seedzoo.records import Evaluation, Family, RaceSummary
 from seedzoo.selection import FAST_LEVEL, Race
 
-__all__ = ["FEWEST_TO_RACE", "Raced", "race", "race_block", "race_order", "reserve_size"]
+__all__ = ["FEWEST_TO_RACE", "Raced", "race", "race_blocks", "race_order", "reserve_size"]
 
 FEWEST_TO_RACE = 1000
 """Fewer examples leave a race nothing to save beside its reserve."""
-_RACE_BLOCK, _LONG_RACE_BLOCK = 50, 200
+_RACE_BLOCK, _LONG_RACE_BLOCK, _PARTS_SEEN = 50, 200, 50
 _LARGE_FAMILY_BYTES = 2 << 30
 _RESERVE_LEAST, _RESERVE_SHARE = 500, 5
 
@@ -48,14 +49,28 @@ def reserve_size(n_examples: int) -> int:
     return max(_RESERVE_LEAST, n_examples // _RESERVE_SHARE)
 
 
-def race_block(family: Family) -> int:
-    """After how many examples a race drops variants.
+def race_blocks(model_sizes: Sequence[int], example_bytes: int) -> Callable[[int], int]:
+    """How many examples a block has that begins after so many; at its end the race drops variants.
 
-    More of them where the family's models may not fit into memory together, as then most are opened anew for each
-    block. That follows from the family and not from this machine's memory: a race must end alike wherever it goes on.
+    A fiftieth of those before it: to decide more often would cost a long race time and save it hardly any prediction.
+    At least 50, or 200 where the family's models may not fit into memory together, as then most are opened anew for
+    each block; at most what is decoded together. All that follows from the family and not from this machine: a race
+    must end alike wherever it goes on.
+
+    Args:
+        model_sizes: Bytes of each variant's file.
+        example_bytes: Of one decoded example.
     """
-    opened = sum(session_bytes(model_of(family.name, variant).size) for variant in family.variants)
-    return _LONG_RACE_BLOCK if opened > _LARGE_FAMILY_BYTES else _RACE_BLOCK
+    opened = sum(session_bytes(size) for size in model_sizes)
+    least = _LONG_RACE_BLOCK if opened > _LARGE_FAMILY_BYTES else _RACE_BLOCK
+    most = block_length(example_bytes, spread=True)
+    return lambda seen: max(least, min(most, seen // _PARTS_SEEN))
+
+
+def _blocks_of(family: Family) -> Callable[[int], int]:
+    shape = family.task.preprocessing
+    sizes = [model_of(family.name, variant).size for variant in family.variants]
+    return race_blocks(sizes, shape.height * shape.width * shape.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +123,7 @@ def race(
     seen = 0 if first is None else len(first.rows)
     first_block: tuple[int, ...] = ()
     blocks = evaluator.blocks(
-        order[reserved:], keep=everything, length=race_block(evaluator.family), variants=lambda: running.alive_ids
+        order[reserved:], keep=everything, length=_blocks_of(evaluator.family), variants=lambda: running.alive_ids
     )
     for rows, scores in blocks:
         first_block = first_block or tuple(rows.tolist())
