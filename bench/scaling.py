@@ -233,10 +233,14 @@ def validate(costs: Costs, measured: dict[str, dict[int, Timed]], case: Case, im
     return rows
 
 
+def rounds_told(rounds: int) -> str:
+    return "one run each" if rounds == 1 else f"seconds are medians of {rounds} runs"
+
+
 def written(found: dict[str, Any], given: argparse.Namespace) -> str:
     evaluated_what = (
         f"Evaluated: {found['images']:,} images x {found['variants']} variants of the starter family, images in "
-        f"memory, {found['cores']} cores; seconds are medians of {found['rounds']} runs. *Start* is until twice "
+        f"memory, {found['cores']} cores; {rounds_told(found['rounds'])}. *Start* is until twice "
         f"{WARMING} images were evaluated, which opens the sessions."
     )
     lines = [

@@ -81,10 +81,9 @@ class Cluster:
     ahead: bool = False
     decoders: int = 16
 
-    @property
-    def jobs(self) -> int:
+    def jobs(self, block_bytes: int) -> int:
         """About how many jobs a block is cut into."""
-        return jobs_of_block(self.nodes * self.cores, ahead=self.ahead)
+        return jobs_of_block(self.nodes * self.cores, block_bytes, ahead=self.ahead)
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class Outcome:
 
 def cut(examples: int, variants: int, costs: Costs, cluster: Cluster) -> list[tuple[int, int, int]]:
     """Of each job of a block its first variant, images and variants."""
-    parts, groups = cut_block(examples, variants, batch=costs.batch, jobs=cluster.jobs)
+    parts, groups = cut_block(examples, variants, batch=costs.batch, jobs=cluster.jobs(examples * costs.image_bytes))
     return [(group.start, len(part), len(group)) for part in parts for group in groups]
 
 
@@ -131,7 +130,7 @@ def simulate(images: int, variants: int, costs: Costs, cluster: Cluster, *, stor
     total_blocks = math.ceil(images / costs.block)
     per_block = cut(costs.block, variants, costs, cluster)
     blocks = min(total_blocks, max(8, 4 * in_flight(cluster, len(per_block)), _SIMULATED_JOBS // len(per_block)))
-    ends, spent = _blocks(blocks, per_block, costs, cluster)
+    ends, spent, driver_s = _blocks(blocks, per_block, costs, cluster)
     seconds = ends[-1]
     if blocks < total_blocks:
         half = blocks // 2
@@ -145,14 +144,15 @@ def simulate(images: int, variants: int, costs: Costs, cluster: Cluster, *, stor
     shares = {name: scale * value / capacity for name, value in spent.items()}
     shares["waiting for models"] = models_s / (seconds + models_s)
     idle = max(0.0, 1 - sum(shares.values()))
-    shares["idle at the end of blocks, and for the driver"] = idle
+    # The driver sends jobs and reads results at the same time here, each by a clock of its own.
+    shares["waiting for the driver" if driver_s > ends[-1] / 2 else "idle at the end of blocks"] = idle
     return Outcome(seconds + models_s, shares, models_s)
 
 
 def _blocks(
     blocks: int, per_block: list[tuple[int, int, int]], costs: Costs, cluster: Cluster
-) -> tuple[list[float], dict[str, float]]:
-    """When each block ended, and core-seconds by cause."""
+) -> tuple[list[float], dict[str, float], float]:
+    """When each block ended, core-seconds by cause, and the driver's own time."""
     total = cluster.nodes * cluster.cores
     slow = round(cluster.slow_share * cluster.nodes) * cluster.cores
     free = [(0.0, core) for core in range(total)]
@@ -163,6 +163,7 @@ def _blocks(
     travel = hops * costs.block * costs.image_bytes * wire
     decode = costs.block * costs.decode_s / cluster.decoders
     decoded, sent, read, together = 0.0, 0.0, 0.0, in_flight(cluster, len(per_block))
+    driver_s = 0.0
     ends: list[float] = []
     for number in range(blocks):
         # Decoded while those before are evaluated, one further than may be in flight.
@@ -175,6 +176,7 @@ def _blocks(
         sent, results = max(sent, before), []
         for first, height, width in per_block:
             sent += costs.driver_job_s / 2
+            driver_s += costs.driver_job_s / 2
             at, core = heapq.heappop(free)
             speed = cluster.slow_speed if core < slow else 1.0
             missing = 0
@@ -195,5 +197,6 @@ def _blocks(
             received = height * (width * costs.result_bytes + costs.sum_bytes) * wire
             handling = costs.driver_job_s / 2 + height * costs.driver_image_s + received
             read = max(read, end) + handling
+            driver_s += handling
         ends.append(read)
-    return ends, spent
+    return ends, spent, driver_s

@@ -8,7 +8,7 @@
         report = zoo.select("mydata/")
         model = zoo.download(report.recommended, to="model.onnx")
 
-:class:`AsyncClient` is the same for asyncio, and :class:`LocalZoo` selects without a server. Importing this loads no
+:class:`AsyncClient` is the same for asyncio, and :class:`LocalZoo` works without a server. Importing this loads no
 machine-learning package, and gRPC only when a client is first named. Errors are :class:`seedzoo.errors.ZooError` and
 its subclasses.
 """

@@ -83,15 +83,16 @@ class CachedModel:
             DataError: The twin is asked for and there is none.
             IntegrityError: The server sent a name or hash of the wrong form.
         """
-        if int8 and not variant.int8_sha256:
-            raise DataError(
-                f"{quoted(variant.name)} has no int8 twin",
-                hint="zoo show says which variants have one; or download the variant itself.",
-                reason="INT8_MISSING",
-            )
         sha256, size = (variant.int8_sha256, variant.int8_size) if int8 else (variant.model_sha256, variant.model_size)
         parts = (variant.family, variant.release, variant.tag)
-        if not all(_SAFE.fullmatch(part) for part in parts) or not _SHA256.fullmatch(sha256):
+        named = all(_SAFE.fullmatch(part) for part in parts)
+        if named and int8 and not sha256:
+            raise DataError(
+                f"{variant.family}/{variant.tag} has no int8 twin",
+                hint="zoo variants FAMILY shows which variants have one; or ask for the variant itself.",
+                reason="INT8_MISSING",
+            )
+        if not named or not _SHA256.fullmatch(sha256):
             raise IntegrityError(f"the server describes {quoted(variant.name)} with names that cannot be file names")
         return cls(variant.family, variant.release, variant.tag, sha256, size, int8)
 

@@ -21,9 +21,8 @@ def browse_only(family: FamilyView, families: Sequence[FamilyView], *, kind: str
         families: All that the server offers, for the hint.
         kind: What offers them.
     """
-    lacks = (
-        "its variants are not certified equally accurate" if family.model_bytes else "it holds results, and not models"
-    )
+    uncertified, hollow = "its variants are not certified equally accurate", "it holds results, and not the models"
+    lacks = uncertified if family.model_bytes else hollow
     others = [offered.name for offered in families if not offered.browse_only]
     return RequestError(
         f"family {family.name} is for browsing only: {lacks}",

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from seedzoo.errors import RequestError
+from seedzoo.errors import RequestError, Unavailable
 from seedzoo.records import Evaluation, SelectionReport
 from seedzoo_client.arguments import as_text, check_names
 from seedzoo_client.asking import Inquiry
@@ -78,7 +78,7 @@ class LocalZoo:
     Args:
         store: A directory, or ``s3://bucket/prefix``.
         home: Folder of the cache.
-        offline: Connect to nothing: only a directory can be used.
+        offline: Connect to nothing: only a directory can be used, and from a bucket what :meth:`download` has kept.
         executor: ``threads`` of this process, or ``ray``, which sends decoded images to the machines of its cluster.
         address: A Ray cluster that runs already; one of this machine's own when None.
         on_notice: Told, from another thread, what a person should know although the work goes on.
@@ -276,12 +276,19 @@ class LocalZoo:
     ) -> Path:
         """Get a variant's ONNX file from the store, verified, into the cache; from there where it is there.
 
-        Arguments, result and errors as for :meth:`seedzoo_client.Client.download`.
+        Arguments, result and errors as for :meth:`seedzoo_client.Client.download`. In offline mode, a bucket is not
+        asked, and the cache answers.
         """
         asked = VariantName.parse(as_text(variant, field="variant"))
-        path = in_background(
-            lambda show: self._run().download(asked, self._cache, int8=int8, progress=show), progress=progress or ignore
-        )
+        try:
+            path = in_background(
+                lambda show: self._run().download(asked, self._cache, int8=int8, progress=show),
+                progress=progress or ignore,
+            )
+        except Unavailable as error:
+            if error.reason != "OFFLINE":
+                raise
+            path = self._cache.resolve(asked, int8=int8)
         return path if to is None else copy_model(path, to, name=asked, int8=int8)
 
     def _read(

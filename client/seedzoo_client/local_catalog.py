@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+from seedzoo.catalog.bundle import card_path
 from seedzoo.catalog.catalog import Catalog
 from seedzoo.catalog.listing import Accuracies, arrange
 from seedzoo.catalog.names import parse_family, parse_variant
-from seedzoo.errors import IntegrityError, NotFound
+from seedzoo.errors import IntegrityError, NotFound, ZooError
 from seedzoo.records import Family, FileEntry, Release, Variant
 from seedzoo.stress.matrices import ProfileCondition, profile_matrices
 from seedzoo_client.catalog_requests import VariantListing
 from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
 
 __all__ = ["LocalCatalog"]
+
+_READERS = 16
 
 
 class LocalCatalog:
@@ -30,17 +34,28 @@ class LocalCatalog:
         self._on_notice = on_notice
 
     def families(self) -> list[FamilyView]:
-        """All families under the default alias, by name."""
+        """All families under the default alias, by name; several are read at a time, as a bucket may be far away."""
+        names = self._catalog.folder_names()
         found = []
-        for name in self._catalog.folder_names():
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="families") as pool:
             try:
-                published = self._catalog.default(name)
-            except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
-                self._on_notice(f"family {name} is left out: {error.message}")
-                continue
-            if published is not None:
-                found.append(_family_view(*published))
+                for name, listed in zip(names, pool.map(self._listed, names), strict=True):
+                    if isinstance(listed, FamilyView):
+                        found.append(listed)
+                    elif listed is not None:
+                        self._on_notice(f"family {name} is left out: {listed.message}")
+            except BaseException:  # Ctrl-C too: what was not begun is not waited for
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return found
+
+    def _listed(self, name: str) -> FamilyView | ZooError | None:
+        """None where nothing is published under that name."""
+        try:
+            published = self._catalog.default(name)
+        except (IntegrityError, NotFound) as error:  # one that is damaged, or has just gone, hides no other
+            return error
+        return None if published is None else _family_view(*published)
 
     def family(self, name: str) -> FamilyView:
         """One family. Raises NotFound, RequestError and IntegrityError."""
@@ -53,11 +68,13 @@ class LocalCatalog:
         if asked.filter.strip() or asked.order_by.strip():
             accuracies = Accuracies(self._catalog.profile(release))
         kept = arrange(family.variants, accuracies, where=asked.filter, order_by=asked.order_by)
-        return [self._variant_view(variant, family, release) for variant in kept[: asked.limit]]
+        paths = _paths(release)
+        return [_variant_view(variant, family, release, paths) for variant in kept[: asked.limit]]
 
     def variant(self, name: str) -> VariantView:
         """One variant. Raises NotFound, RequestError and IntegrityError."""
-        return self._variant_view(*self._catalog.variant(parse_variant(name)))
+        variant, family, release = self._catalog.variant(parse_variant(name))
+        return _variant_view(variant, family, release, _paths(release))
 
     def profile(self, family: str) -> ProfileView:
         """The profile of a family. Raises NotFound, RequestError and IntegrityError."""
@@ -84,23 +101,28 @@ class LocalCatalog:
         variant, _, release = self._catalog.variant(parse_variant(name))
         return self._catalog.card(release, variant.tag)
 
-    def _variant_view(self, variant: Variant, family: Family, release: Release) -> VariantView:
-        absent = FileEntry(path="", size=0, sha256="")
-        model, int8 = variant.model or absent, variant.int8 or absent
-        return VariantView(
-            name=f"{family.name}/{variant.tag}",
-            family=family.name,
-            tag=variant.tag,
-            release=release.id,
-            model_size=model.size,
-            model_sha256=model.sha256,
-            seeds=dict(sorted(variant.seeds.items())),
-            held_out_accuracy=variant.held_out_accuracy,
-            factors=dict(sorted(variant.factors.items())),
-            int8_size=int8.size,
-            int8_sha256=int8.sha256,
-            has_card=self._catalog.has_card(release, variant.tag),
-        )
+
+def _paths(release: Release) -> frozenset[str]:
+    return frozenset(entry.path for entry in release.files)
+
+
+def _variant_view(variant: Variant, family: Family, release: Release, paths: frozenset[str]) -> VariantView:
+    absent = FileEntry(path="", size=0, sha256="")
+    model, int8 = variant.model or absent, variant.int8 or absent
+    return VariantView(
+        name=f"{family.name}/{variant.tag}",
+        family=family.name,
+        tag=variant.tag,
+        release=release.id,
+        model_size=model.size,
+        model_sha256=model.sha256,
+        seeds=dict(sorted(variant.seeds.items())),
+        held_out_accuracy=variant.held_out_accuracy,
+        factors=dict(sorted(variant.factors.items())),
+        int8_size=int8.size,
+        int8_sha256=int8.sha256,
+        has_card=card_path(variant.tag) in paths,
+    )
 
 
 def _condition_view(condition: ProfileCondition) -> ConditionView:

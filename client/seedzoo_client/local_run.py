@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class LocalRun:
                     reason="STORE_MISSING",
                     field="store",
                 )
-            if (self._store.root / FAMILY_FILE).is_file():
+            if os.path.isfile(self._store.root / FAMILY_FILE):  # noqa: PTH113 - refuses nothing; the listing below does
                 raise RequestError(
                     f"{self._store.root} is a bundle, and not a store",
                     hint=f"Publish it into one first: zoo publish {self._store.root} --store DIRECTORY.",

@@ -59,6 +59,7 @@ class Visit:
         self._proxy = None if address.target.startswith("unix:") else probes.proxy_of(address)
         self._places: list[tuple[str, int] | str] = []
         self._opened: Any = None
+        self._days_left: float | None = None
         self._channel: grpc.Channel | None = None
         self._with_token: grpc.Channel | None = None
 
@@ -109,17 +110,24 @@ class Visit:
         host, _ = probes.host_and_port(self._address)
         opened, self._opened = self._opened, None
         self._opened, shown = probes.handshake(opened, host=host, tls=self._settings.tls or TLSConfig())
-        if shown.days_left < _RENEW_DAYS:
-            raise Unavailable(
-                f"the server's certificate expires in {shown.days_left:.1f} days",
-                hint="Whoever runs the server should renew it now.",
-                reason="CERTIFICATE_EXPIRES",
-            )
+        self._days_left = shown.days_left
         names = ", ".join(shown.names)
         return (
             f"{shown.protocol}; certificate for {names}, valid for {shown.days_left:.0f} more days",
             {"names": shown.names, "days_left": shown.days_left, "protocol": shown.protocol},
         )
+
+    def renewal(self) -> Finding:
+        """Whether the certificate stays valid for a while; until it ends everything works."""
+        if self._days_left is None:
+            raise Skipped("no certificate was seen")
+        if self._days_left < _RENEW_DAYS:
+            raise Unavailable(
+                f"the server's certificate expires in {self._days_left:.1f} days",
+                hint="Whoever runs the server should renew it now.",
+                reason="CERTIFICATE_EXPIRES",
+            )
+        return f"the certificate need not be renewed for {self._days_left - _RENEW_DAYS:.0f} days", {}
 
     def http2(self) -> Finding:
         """Whether it can be a gRPC server at all."""
@@ -322,6 +330,7 @@ OF_SERVER: tuple[tuple[str, Callable[[Visit], Finding], bool], ...] = (
     ("name", Visit.name, True),
     ("connection", Visit.connection, True),
     ("tls", Visit.tls, True),
+    ("renewal", Visit.renewal, False),
     ("http2", Visit.http2, True),
     ("health", Visit.health, False),
     ("api", Visit.api, True),

@@ -28,10 +28,10 @@ def profile_message(
         suite=found.suite,
         tags=found.tags,
         conditions=[_summary_message(condition) for condition in found.conditions],
-        accuracy=found.accuracy.ravel(),
+        accuracy=found.accuracy.ravel().tolist(),
         int8_tags=found.int8_tags,
-        int8_accuracy=found.int8_accuracy.ravel(),
-        **{name: matrix.ravel() for name, matrix in found.metrics.items()},
+        int8_accuracy=found.int8_accuracy.ravel().tolist(),
+        **{name: matrix.ravel().tolist() for name, matrix in found.metrics.items()},
     )
 
 

@@ -120,6 +120,8 @@ class Shelves:
         def made() -> bytes:
             family, release = self._catalog.of_release(shelf.family, shelf.release)
             own, twins = self._catalog.profiles(release)
+            # Filters will need them, and all of the work is done.
+            self._accuracies.get((shelf.family, shelf.release), lambda: Accuracies(own))
             return profile_message(own, family, release, twins=twins).SerializeToString()
 
         return self._profiles.get((shelf.family, shelf.release), made)

@@ -116,7 +116,7 @@ def other_server(*methods: str, date: str | None = None) -> Iterator[int]:
 def test_all_is_well(port: int, doctor: Doctor, tmp_path: Path) -> None:
     code, checks = doctor(port)
     assert code == 0
-    assert {name for name, check in checks.items() if check["outcome"] == "skipped"} == {"tls", "clock"}
+    assert {name for name, check in checks.items() if check["outcome"] == "skipped"} == {"tls", "renewal", "clock"}
     assert checks["families"]["details"] == {"families": ["mini"], "browse_only": []}
     assert checks["token"]["details"] == {"wanted": False}
     assert 0 < checks["round trip"]["details"]["median_seconds"] < 5
@@ -248,6 +248,20 @@ def test_tls(store: MemoryStore, doctor: Doctor, tmp_path: Path) -> None:
         assert checks["tls"]["details"]["days_left"] > 14
         code, checks = doctor(f"localhost:{port}", ca=str(tmp_path / "nowhere.pem"))
         assert (code, troubles(checks)) == (11, [("tls", "TLS_FILES")])
+
+
+def test_a_certificate_that_ends_soon_stops_no_other_check(store: MemoryStore, doctor: Doctor, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", not_after=datetime.now(UTC) + timedelta(days=3))
+    ca, chain, key = (tmp_path / name for name in ("ca.pem", "chain.pem", "key.pem"))
+    authority.cert_pem.write_to_path(ca)
+    issued.private_key_pem.write_to_path(key)
+    for blob in issued.cert_chain_pems:
+        blob.write_to_path(chain, append=True)
+    with serving(store, tls_certificate=chain, tls_key=key) as port:
+        code, checks = doctor(f"https://localhost:{port}", ca=str(ca))
+    assert (code, troubles(checks)) == (9, [("renewal", "CERTIFICATE_EXPIRES")])
+    assert {name for name, check in checks.items() if check["outcome"] == "ok"} >= {"http2", "health", "families"}
 
 
 def test_tls_where_there_is_none(port: int, doctor: Doctor) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+import gc
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from seedzoo.catalog.bundle import open_bundle
 from seedzoo.engine import SelectionSettings
 from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.spread_evaluator import Block, SpreadEvaluator, evaluators_on
-from seedzoo.engine.spread_parts import SpreadScores
+from seedzoo.engine.spread_parts import PartScores, Round, SpreadScores
 from seedzoo.errors import Cancelled, ItemsError
 from seedzoo.executors import Executor, LocalExecutor, open_executor
 from seedzoo.inference.evaluate import BlockScores, Evaluator
@@ -193,3 +197,117 @@ def test_length_of_a_block_may_depend_on_those_before_it(
     with FamilyEvaluator(family=zoo.family, load_model=zoo.load, examples=MemoryExamples(*many)) as evaluator:
         lengths = [len(rows) for rows, _ in evaluator.blocks(np.arange(900), length=lambda seen: max(200, seen // 2))]
     assert lengths == [200, 200, 200, 300]
+
+
+@pytest.mark.parametrize("how", ["left", "failed", "cancelled"])
+def test_after_a_stream_that_broke_off_the_next_one_is_evaluated_anew(
+    executor: Executor, zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]], how: str
+) -> None:
+    """Jobs have the same names in each: results of the first one would be taken for those of the second."""
+    files, images, labels = files_of(zoo), jobs.pixels(many[0]), many[1]
+    ended: list[BlockScores] = []
+
+    def blocks() -> Iterator[Block]:
+        for number in itertools.count():
+            if how == "failed" and number == 3:
+                raise OSError("the images are away")
+            start = number % 3 * 100
+            yield Block(images[start : start + 100], labels[start : start + 100])
+
+    with (
+        Evaluator([functools.partial(jobs.opened, *file) for file in files]) as threads,
+        SpreadEvaluator(files, executor, should_stop=lambda: how == "cancelled" and bool(ended)) as workers,
+    ):
+        expected = threads.run(images[300:], labels[300:])
+        stream = workers.stream(blocks())
+        if how == "failed":
+            with pytest.raises(OSError, match="away"):
+                list(stream)
+        else:
+            ended.append(next(stream))
+            if how == "cancelled":
+                with pytest.raises(Cancelled):
+                    list(stream)
+            else:
+                stream.close()  # type: ignore[attr-defined]
+        ended.clear()
+        assert_same(workers.run(images[300:], labels[300:]), expected)
+    with pytest.raises(ValueError, match="closed"):
+        workers.run(images[:1], labels[:1])
+
+
+def test_two_streams_at_once_are_refused(zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]) -> None:
+    blocks = blocks_of(many)
+    with SpreadEvaluator(files_of(zoo), LocalExecutor(cpus=1)) as workers:
+        stream = workers.stream(blocks)
+        next(stream)
+        with pytest.raises(ValueError, match="at work on other blocks"):
+            workers.run(blocks[0].images, blocks[0].labels)
+        assert len(list(stream)) == len(blocks) - 1
+
+
+def test_examples_left_early_are_asked_for_again(
+    executor: Executor, zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]
+) -> None:
+    given = {"family": zoo.family, "load_model": zoo.load}
+    with (
+        FamilyEvaluator(examples=MemoryExamples(*many), **given) as threads,
+        FamilyEvaluator(examples=MemoryExamples(*many), open_evaluator=evaluators_on(executor), **given) as spread,
+    ):
+        for _ in spread.blocks(np.arange(900), length=100):
+            break
+        found = list(spread.blocks(np.arange(900), length=100))
+        for (rows, ours), (same_rows, theirs) in zip(found, threads.blocks(np.arange(900), length=100), strict=True):
+            assert np.array_equal(rows, same_rows)
+            assert_same(ours, theirs)
+
+
+def test_pixels_of_evaluated_blocks_are_not_held(zoo: Engine, many: tuple[list[bytes], NDArray[np.int64]]) -> None:
+    """Also where the scores of the block before are not there yet."""
+    pixels: list[weakref.ref[NDArray[np.uint8]]] = []
+
+    class Slow(SpreadEvaluator):
+        def stream(self, blocks: Iterable[Block]) -> Iterator[BlockScores]:
+            scores = []
+            for block in blocks:
+                scores.append(self.run(block.images, block.labels, variants=block.variants))
+                pixels.append(weakref.ref(whole(block.images)))
+            del block
+            gc.collect()
+            assert len(pixels) == 9
+            assert sum(one() is not None for one in pixels) <= 1
+            yield from scores
+
+    def slow(models: Any, *, should_stop: Callable[[], bool]) -> Slow:
+        return Slow(models, LocalExecutor(cpus=2), should_stop=should_stop)
+
+    examples = MemoryExamples(*many)
+    with FamilyEvaluator(family=zoo.family, load_model=zoo.load, examples=examples, open_evaluator=slow) as evaluator:
+        assert len(list(evaluator.blocks(np.arange(900), length=100))) == 9
+
+
+def test_block_that_waits_for_the_one_before_it_holds_no_pixels() -> None:
+    images = np.zeros((3, 4, 4, 1), dtype=np.uint8)
+    held = weakref.ref(images)
+    one = Round(0, Block(images, np.zeros(3, dtype=np.int64)), [0])
+    one.begin([(range(3), range(1))])
+    found = np.full((3, 1), 0.5)
+    part = PartScores(
+        np.zeros((3, 1), dtype=np.int32),
+        found.astype(np.float32),
+        np.zeros((0, 1, 2), dtype=np.float32),
+        np.tile([0.25, 0.75], (3, 1)),
+        frozenset(),
+    )
+    del images
+    assert held() is not None
+    assert not one.put(0, part)
+    assert one.scores is not None
+    assert held() is None
+
+
+def whole(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a view is of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array

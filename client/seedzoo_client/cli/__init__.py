@@ -13,11 +13,11 @@ _COMMANDS = {
     "compare": ("seedzoo_client.cli.compare:compare", "Compare the stress profiles of two variants."),
     "doctor": ("seedzoo_client.cli.doctor:doctor", "Check the settings, the connection and the server."),
     "download": ("seedzoo_client.cli.download:download", "Get the ONNX file of a variant."),
-    "families": ("seedzoo_client.cli.browse:families", "List the families that the server offers."),
+    "families": ("seedzoo_client.cli.browse:families", "List the families of a server or a store."),
     "forget": ("seedzoo_client.cli.forget:forget", "Delete your uploaded images from the server."),
     "label": ("seedzoo_client.cli.label:label", "Pick a variant with few labels, asked for one by one."),
     "predict": ("seedzoo_client.cli.predict:predict", "Run a model on your images, on this machine."),
-    "select": ("seedzoo_client.cli.select:select", "Pick the variant that is best on your own labelled images."),
+    "select": ("seedzoo_client.cli.select:select", "Pick the variant that is best on your own images."),
     "show": ("seedzoo_client.cli.browse:show", "Show a family's or a variant's evidence and stress profile."),
     "variants": ("seedzoo_client.cli.browse:variants", "List the variants of a family."),
 }

@@ -43,6 +43,8 @@ def families(store: str | None, server: str | None) -> None:
     if found:
         first = next((family for family in found if not family.browse_only), found[0])
         console.hint(f"zoo show {plain(first.name)}{in_store(store)}")
+    elif store is not None:
+        console.hint("nothing was published there; give the directory or bucket that `zoo publish --store` wrote to")
 
 
 @click.command()

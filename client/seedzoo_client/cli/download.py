@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
-from seedzoo.console import Console, Rows
+from seedzoo.console import Console, Rows, plain
 from seedzoo_client.cache import file_sha256
 from seedzoo_client.cli.options import in_store, open_zoo, progress_bar, server_option, store_option
 
@@ -20,7 +22,8 @@ __all__ = ["download"]
 def download(variant: str, to: str | None, int8: bool, store: str | None, server: str | None) -> None:
     """Get the ONNX file of VARIANT (FAMILY/TAG), verified. Prints where it is.
 
-    With SEEDZOO_OFFLINE=1 it comes from the cache and nothing is connected to.
+    With SEEDZOO_OFFLINE=1 it comes from the cache, or from the directory that --store names, and nothing is connected
+    to.
     """
     console = Console.current()
     with (
@@ -38,5 +41,5 @@ def download(variant: str, to: str | None, int8: bool, store: str | None, server
     }
     # A path alone on its line: MODEL=$(zoo download ...) works.
     console.result(document, Rows([[path]]))
-    model = path if to or int8 else f"{variant}{in_store(store)}"
+    model = shlex.quote(plain(path)) if to or int8 else f"{variant}{in_store(store)}"
     console.hint(f"zoo predict {model} --data YOUR_IMAGES/")

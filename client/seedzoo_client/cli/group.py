@@ -26,8 +26,10 @@ _HELP_OF_EXTRAS = {
     "build": "Train, certify, stress and bundle a family from a recipe.",
     "demo": "Run the whole path on this machine: store, server, select, predict.",
     "gc": "Delete what unfinished publishes left in a store.",
+    "profile": "Import published results as a family; report a stress profile.",
     "publish": "Publish a built family to a store.",
     "serve": "Start a server.",
+    "stress": "Measure a bundle under more conditions.",
     "tenant": "Show and set what tenants may keep on a server.",
     "token": "Make, list and revoke access tokens of a server.",
 }

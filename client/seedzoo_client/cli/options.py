@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from seedzoo.console import Console, plain
-from seedzoo.errors import IntegrityError, RequestError
+from seedzoo.errors import IntegrityError, RequestError, ZooError
 from seedzoo_client.progress import Progress, ProgressCallback, Stage, ignore
 
 if TYPE_CHECKING:
@@ -28,12 +29,16 @@ __all__ = [
     "open_zoo",
     "profile_of",
     "progress_bar",
+    "refuse_both",
     "say_what_is_kept",
     "server_option",
     "store_option",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+_PROPOSED = re.compile(r"\bzoo (?:show|variants|download) [\w@./-]*\w")
+"""A command of this program with a name, as hints write it."""
 
 _SHOWN = {
     Stage.READING: "Reading images",
@@ -79,14 +84,19 @@ def store_option(command: _F) -> _F:
     )(command)
 
 
+def refuse_both(server: str | None, store: str | None) -> None:
+    """Raise click.UsageError where a server and a store are named."""
+    if server is not None and store is not None:
+        raise click.UsageError("--store works without a server, --server with one: give one of them")
+
+
 def open_local(store: str, server: str | None, console: Console, **options: Any) -> LocalZoo:
     """What works without a server, for a command.
 
     Raises:
         click.UsageError: A server is named as well.
     """
-    if server is not None:
-        raise click.UsageError("--store works without a server, --server with one: give one of them")
+    refuse_both(server, store)
     from seedzoo_client.local import LocalZoo  # noqa: PLC0415
 
     return LocalZoo(store, on_notice=console.warn, **options)
@@ -104,13 +114,19 @@ def in_store(store: str | None) -> str:
     return "" if store is None else f" --store {shlex.quote(plain(store))}"
 
 
-def open_zoo(server: str | None, store: str | None, console: Console) -> Client | LocalZoo:
-    """Where a command that can do without a server looks.
+@contextmanager
+def open_zoo(server: str | None, store: str | None, console: Console) -> Iterator[Client | LocalZoo]:
+    """Where a command that can do without a server looks; commands that its errors propose name the store too.
 
     Raises:
         click.UsageError: Server and store are named.
     """
-    return open_client(server) if store is None else open_local(store, server, console)
+    with open_client(server) if store is None else open_local(store, server, console) as zoo:
+        try:
+            yield zoo
+        except ZooError as error:
+            error.hint = _PROPOSED.sub(lambda proposed: proposed[0] + in_store(store), error.hint)
+            raise
 
 
 def profile_of(zoo: Client | LocalZoo, variant: VariantView) -> ProfileView:

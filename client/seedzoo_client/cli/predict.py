@@ -17,7 +17,7 @@ from rich.text import Text
 from seedzoo.console import Console, Rows, plain
 from seedzoo.errors import DataError, LocalFailure
 from seedzoo.files import write_atomically
-from seedzoo_client.cli.options import FilePath, open_zoo, progress_bar, server_option, store_option
+from seedzoo_client.cli.options import FilePath, open_zoo, progress_bar, refuse_both, server_option, store_option
 from seedzoo_client.cli.text import count, percent
 from seedzoo_client.datasets import bind
 from seedzoo_client.labels import ClassMatcher, read_label_map
@@ -53,6 +53,7 @@ def predict(
 
     Where the images are labelled (class folders, or a CSV with path,label), the accuracy is printed as well.
     """
+    refuse_both(server, store)
     console = Console.current()
     scan = scan_data(data, unlabelled=True)
     if out is not None:

@@ -151,7 +151,8 @@ def _certainty(report: SelectionReport) -> Iterator[RenderableType]:
     n_variants, n_tied = len(report.scores), len(report.candidates) - 1
     unit = Unit.of(report.objective)
     if report.p_within is not None:
-        lead = "By the labels alone: " if report.prior_used else ""
+        # Where unlabelled images helped, it was too high on a task of docs/statistics.md.
+        lead = "By the labels alone, which can be too high: " if report.prior_used else ""
         chance = _chance(report.p_within)
         yield paragraph(
             f"{lead}{chance if not lead else chance.lower()} that no variant is more than {unit.amount(report.delta)} "
@@ -235,7 +236,7 @@ def _resolution(report: SelectionReport) -> str:
         )
     if report.labels_to_separate is not None:
         sentences.append(
-            f"about {about(report.labels_to_separate)} more labels would separate the two leaders, "
+            f"about {about(report.labels_to_separate)} more labels have even odds to separate the two leaders, "
             "if the gap seen here is real"
         )
     said = "; ".join(sentences)

@@ -42,10 +42,11 @@ _HELP = """Pick the variant that is best on your own images.
   zoo select --data mydata/
   mydata/bag/1.png, mydata/coat/2.png, ...    or a CSV file with path,label
 
-A few hundred labelled images are usually enough. Images without label (beside the class folders, in a folder without
-any, or with an empty label in the CSV file) help to choose; without any label, variants are only ranked. Images are
-sent to the server; their file names are not. Stopped with Ctrl-C, the same command goes on with what is uploaded
-already. With --store no server takes part: the images stay on this machine, and what was evaluated is kept.
+A few hundred labels usually separate the variants where they differ strongly. Images without label (beside the class
+folders, in a folder without any, or with an empty label in the CSV file) help to choose; without any label, variants
+are only ranked. Images are sent to the server; their file names are not. Stopped with Ctrl-C, the same command goes on
+with what is uploaded already. With --store no server takes part: the images stay on this machine, and what was
+evaluated is kept.
 """
 
 

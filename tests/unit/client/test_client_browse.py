@@ -29,7 +29,7 @@ def family(name: str, *, models: int = 1, only: bool = False) -> FamilyView:
 def test_error_names_families_to_select_from() -> None:
     error = browse_only(family("papers", models=0, only=True), [family("x", only=True), family("y"), family("z")])
     assert (error.reason, error.hint) == ("FAMILY_BROWSE_ONLY", "Families to select from: y, z.")
-    assert error.message == "family papers is for browsing only: it holds results, and not models"
+    assert error.message == "family papers is for browsing only: it holds results, and not the models"
     alone = browse_only(family("bare", only=True), [])
     assert alone.hint == "This server has none to select from."
     assert "not certified equally accurate" in alone.message

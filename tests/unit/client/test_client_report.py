@@ -128,11 +128,17 @@ def test_pages_of_the_catalog_fold(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_what_unlabelled_images_do_to_the_certainty() -> None:
+    said = "93 % sure that no variant is more than 1 point better."
+    assert f"By the labels alone, which can be too high: {said}" in words(replace(REPORT, prior_used=True))
+    assert "too high" not in words(REPORT)
+
+
 def test_few_images_say_nothing_of_differences() -> None:
     assert "would be noticed" in words(replace(REPORT, n_examples=20))
     few = words(replace(REPORT, n_examples=19))
     assert "would be noticed" not in few
-    assert "About 900 more labels would separate the two leaders, if the gap seen here is real." in few
+    assert "About 900 more labels have even odds to separate the two leaders, if the gap seen here is real." in few
     assert "more labels" not in words(replace(REPORT, n_examples=19, labels_to_separate=None))
     assert "would be noticed" not in words(replace(REPORT, n_groups=5))
 
@@ -146,7 +152,7 @@ def test_few_images_say_nothing_of_differences() -> None:
         "93 % sure that no variant is more than 1 point better.",
         "11 of 49 other variants cannot be told apart from it with these images: s003, s041, s008, s022, s030 and 6",
         "With 300 images a real difference of 4.1 points between two variants would be noticed 4 times in 5",
-        "about 900 more labels would separate the two leaders, if the gap seen here is real.",
+        "about 900 more labels have even odds to separate the two leaders, if the gap seen here is real.",
         "a random variant 77.0 % +5.3 (+1.2 to +9.4) better",
         "best held-out (s009) 79.1 % +3.2 (-1.1 to +7.5) not distinguishable",
         "all as an ensemble 82.0 % +0.3 (-3.0 to +3.5) not distinguishable",

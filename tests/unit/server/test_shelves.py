@@ -23,6 +23,7 @@ from seedzoo_protos.v1 import catalog_pb2
 from seedzoo_server.catalog_service import CatalogServicer
 from seedzoo_server.convert import family_message, variant_message
 from seedzoo_server.profiles import profile_message
+from seedzoo_server.shelves import Shelves
 
 
 class Counting(MemoryStore):
@@ -133,6 +134,22 @@ def test_accuracies_are_the_profiles(store: Counting) -> None:
     assert "hard" in found
     assert "other" not in found
     assert not any(math.isnan(value) for name in found for value in found[name].values())
+
+
+@pytest.mark.parametrize("name", ["mini", "rich", "papers"])
+def test_a_profile_that_was_asked_for_serves_filters_too(store: Counting, name: str) -> None:
+    catalog = Catalog(store)
+    shelves = Shelves(catalog, 1 << 20)
+    shelf = shelves.shelf(FamilyRef(name))
+    assert shelves.known_accuracies(shelf) is None
+    shelves.profile(shelf)
+    found = shelves.known_accuracies(shelf)
+    assert found is not None
+    assert {condition: dict(found[condition]) for condition in found} == {
+        condition: {row.variant: row.accuracy for row in profile.rows if row.condition == condition}
+        for profile in [catalog.profile(catalog.release(FamilyRef(name)))]
+        for condition in profile.conditions
+    }
 
 
 def test_a_token_of_another_release_is_refused(tmp_path: Path) -> None:

@@ -69,6 +69,9 @@ def test_unknown_names_get_near_matches():
     with pytest.raises(NotFound, match="'qqq'") as caught:
         suite("qqq")
     assert caught.value.hint.startswith("There are: cifar-c, cifar-c-extra, imagenet-c,")
+    with pytest.raises(NotFound, match="'qqq'") as caught:
+        get_condition("qqq")
+    assert caught.value.hint == "`zoo stress --list` has them all."
 
 
 def test_a_suite_of_unknown_conditions():

@@ -162,7 +162,7 @@ def check_profile(profile: ProfileTable, family: Family, *, where: str) -> None:
     """
     tags = {variant.tag for variant in family.variants}
     twins = {twin_name(variant.tag) for variant in family.variants if variant.int8 is not None}
-    measured = {row.variant for row in profile.rows}
+    measured = set(profile.variants)
     if strange := (measured - tags - twins) | (tags - measured):
         raise _invalid(f"{where} is not of the family's variants: {', '.join(sorted(strange)[:5])}")
     if IN_DISTRIBUTION not in own_profile(profile).conditions:

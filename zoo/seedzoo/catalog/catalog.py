@@ -40,7 +40,7 @@ _CERTIFIED = 10_000
 _NAMED = 20
 """Most families that an error names."""
 _PROFILE_NUMBERS = 2_000_000
-"""Numbers in the profiles that are kept parsed, counts per class included, at 25 to 40 bytes each."""
+"""Numbers in the profiles that are kept parsed, counts per class included, 25 to 40 bytes each once rows are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +67,17 @@ def alias_key(family: str, alias: str) -> str:
 
 
 def _numbers(tables: tuple[ProfileTable, ProfileTable]) -> int:
-    rows = [row for table in tables for row in table.rows[:1]]
-    per_row = 20 + max((2 * len(row.class_n) for row in rows if row.class_n is not None), default=0)
-    return per_row * sum(len(table.rows) for table in tables)
+    rows = [table.columns.row(0) for table in tables if len(table.columns)]
+    per_row = 20 + max((2 * len(row.class_n or ()) for row in rows), default=0)
+    return per_row * sum(len(table.columns) for table in tables)
 
 
 def _size(published: tuple[Family, Release]) -> int:
     """About the bytes of memory of a manifest."""
     family, release = published
     entries = 0 if family.certificate is None else len(family.certificate.entries)
-    return 2_000 + 1_500 * len(family.variants) + 400 * len(release.files) + 250 * entries
+    variants = sum(500 + 100 * (len(variant.seeds) + len(variant.factors)) for variant in family.variants)
+    return 2_000 + variants + 400 * len(release.files) + 300 * len(list(model_files(family))) + 250 * entries
 
 
 class Catalog:
@@ -145,6 +146,9 @@ class Catalog:
         try:
             return self._stored_release(ref, release_id)
         except NotFound as error:
+            if release_id != ref.at:
+                lost = f"family {ref.family} has lost release {release_id}, which its alias {ref.at} means"
+                raise NotFound(lost, hint="Publish the family again.", reason="RELEASE_UNKNOWN") from error
             raise self._unknown(ref) from error
 
     def _stored_release(self, ref: FamilyRef, release_id: str) -> Release:
@@ -167,7 +171,10 @@ class Catalog:
     def _aliased(self, ref: FamilyRef) -> str:
         def read() -> tuple[str, ...]:
             key = alias_key(ref.family, ref.at)
-            return (decode_json(self._store.get(key), Alias, where=key).release,)
+            release_id = decode_json(self._store.get(key), Alias, where=key).release
+            if not is_name(release_id):
+                raise IntegrityError(f"{key} names no release", hint="Publish the family again.")
+            return (release_id,)
 
         return self._current.get((ref.family, ref.at), read)[0]
 

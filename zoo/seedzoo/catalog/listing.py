@@ -50,12 +50,11 @@ class Accuracies(Mapping[str, Mapping[str, float]]):
     """
 
     def __init__(self, profile: ProfileTable) -> None:
-        self._tags = list(dict.fromkeys(row.variant for row in profile.rows))
-        self._columns = {name: index for index, name in enumerate(profile.conditions)}
-        rows = {tag: index for index, tag in enumerate(self._tags)}
-        self._matrix: NDArray[np.float64] = np.full((len(self._columns), len(rows)), math.nan)
-        for row in profile.rows:
-            self._matrix[self._columns[row.condition], rows[row.variant]] = row.accuracy
+        columns = profile.columns
+        self._tags = columns.variants
+        self._columns = {name: index for index, name in enumerate(columns.conditions)}
+        self._matrix: NDArray[np.float64] = np.full((len(columns.conditions), len(columns.variants)), math.nan)
+        self._matrix[columns.condition, columns.variant] = columns.numbers("accuracy")
         self.size = self._matrix.nbytes + _NAME_BYTES * (len(self._tags) + len(self._columns))
         """About the bytes of memory that it takes."""
 

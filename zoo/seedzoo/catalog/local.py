@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from seedzoo.catalog.local_root import ABSENT, local_root, translate
 from seedzoo.catalog.store import (
     RESERVED_SEGMENT,
     ClosingStore,
@@ -39,7 +40,7 @@ from seedzoo.catalog.store import (
     precondition_failed,
     valid_segment,
 )
-from seedzoo.errors import LocalFailure, RequestError, StoreError, ZooError
+from seedzoo.errors import StoreError, ZooError
 from seedzoo.flock import flock, require_flock
 
 __all__ = ["LocalStore"]
@@ -50,21 +51,8 @@ _LOCK_STRIPES = 256
 _STALE_TEMP_S = 24 * 3600.0
 _FOLDER_RACES = 100
 
-_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-
-
-def _translate(error: OSError, what: str) -> ZooError:
-    if error.errno in _FULL:
-        return LocalFailure(f"{what}: the disk is full", hint="Free some space and retry.", reason="DISK_FULL")
-    if error.errno in _REFUSED:
-        return LocalFailure(
-            f"{what}: {error.strerror}", hint="Check the owner and permissions.", reason="PERMISSION_DENIED"
-        )
-    return StoreError(f"{what}: {error.strerror or error}", hint="Check the disk that holds the store.")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -95,22 +83,17 @@ class LocalStore(ClosingStore):
         root: The directory. Everything in it that is a regular file is an object.
 
     Raises:
-        RequestError: It is a file.
-        LocalFailure: This system has no locks on files.
+        RequestError: It is a file, or in the home of a user that does not exist.
+        LocalFailure: This system has no locks on files, or it cannot be looked at.
+        StoreError: No directory can be called so.
     """
 
     def __init__(self, root: Path | str) -> None:
         require_flock()
-        self._root = Path(root).expanduser().absolute()
+        self._root = local_root(root)
         self._temp = self._root / RESERVED_SEGMENT / "tmp"
         self._locks = self._root / RESERVED_SEGMENT / "locks"
         self._ready = False
-        if self._root.exists() and not self._root.is_dir():
-            raise RequestError(
-                f"{self._root} is a file, not a directory",
-                hint="Give the directory of the store.",
-                field="store",
-            )
 
     def __repr__(self) -> str:
         return f"LocalStore({str(self._root)!r})"
@@ -134,10 +117,10 @@ class LocalStore(ClosingStore):
         try:
             with self._path(key).open("rb") as file:
                 yield file
-        except _ABSENT:
+        except ABSENT:
             raise key_missing(key, self.url) from None
         except OSError as error:
-            raise _translate(error, f"cannot read {key!r} in {self.url}") from error
+            raise translate(error, f"cannot read {key!r} in {self.url}") from error
 
     def get(self, key: str) -> bytes:
         """See :meth:`ObjectStore.get`."""
@@ -177,7 +160,7 @@ class LocalStore(ClosingStore):
         try:
             return self._path(key).is_file()
         except OSError as error:
-            raise _translate(error, f"cannot look for {key!r} in {self.url}") from error
+            raise translate(error, f"cannot look for {key!r} in {self.url}") from error
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """See :meth:`ObjectStore.put`."""
@@ -190,7 +173,7 @@ class LocalStore(ClosingStore):
         try:
             source = path.open("rb")
         except OSError as error:
-            raise _translate(error, f"cannot read {path}") from error
+            raise translate(error, f"cannot read {path}") from error
         with source:
             return self._write(
                 key,
@@ -213,7 +196,7 @@ class LocalStore(ClosingStore):
                 etag = _etag(file, os.fstat(file.fileno()))
             self._place(temp, target, key, if_absent=if_absent, if_match=if_match)
         except OSError as error:
-            raise _translate(error, f"cannot write {key!r} in {self.url}") from error
+            raise translate(error, f"cannot write {key!r} in {self.url}") from error
         finally:
             with suppress(OSError):
                 temp.unlink(missing_ok=True)
@@ -278,7 +261,7 @@ class LocalStore(ClosingStore):
         try:
             with target.open("rb") as file:
                 return _etag(file, os.fstat(file.fileno()))
-        except _ABSENT:
+        except ABSENT:
             return None
 
     @contextmanager
@@ -326,12 +309,12 @@ class LocalStore(ClosingStore):
             self._make_private_folders()
             with self._lock(key):
                 target.unlink()
-        except _ABSENT:
+        except ABSENT:
             return False
         except OSError as error:
             if target.is_dir():
                 return False
-            raise _translate(error, f"cannot delete {key!r} in {self.url}") from error
+            raise translate(error, f"cannot delete {key!r} in {self.url}") from error
         for folder in target.parents:
             if folder == self._root:
                 break
@@ -354,10 +337,10 @@ class LocalStore(ClosingStore):
             with os.scandir(folder) as found:
                 # "a-b" sorts before "a/x", so a folder takes its place by its name with the slash.
                 entries = sorted((entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in found)
-        except _ABSENT:
+        except ABSENT:
             return
         except OSError as error:
-            raise _translate(error, f"cannot list {folder}") from error
+            raise translate(error, f"cannot list {folder}") from error
         for name, entry in entries:
             if not valid_segment(entry.name) or (not start and entry.name == RESERVED_SEGMENT):
                 continue
@@ -383,10 +366,10 @@ class LocalStore(ClosingStore):
         try:
             with os.scandir(folder) as found:
                 names = sorted(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
-        except _ABSENT:
+        except ABSENT:
             return
         except OSError as error:
-            raise _translate(error, f"cannot list {folder}") from error
+            raise translate(error, f"cannot list {folder}") from error
         for name in names:
             if not valid_segment(name) or (not start and name == RESERVED_SEGMENT):
                 continue

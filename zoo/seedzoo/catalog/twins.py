@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from seedzoo.stress.columns import PROFILE_SCHEMA, ProfileColumns
 from seedzoo.stress.table import ProfileTable
 
 __all__ = ["own_profile", "twin_name", "twin_profile"]
@@ -18,16 +23,25 @@ def twin_name(tag: str) -> str:
 
 def own_profile(profile: ProfileTable) -> ProfileTable:
     """The profile of the variants themselves: a twin is another model and counts in no summary of the family."""
-    return replace(profile, rows=tuple(row for row in profile.rows if not row.variant.endswith(_SUFFIX)))
+    twins = _twins(profile)
+    return profile.with_columns(profile.columns.only(~twins)) if twins.any() else profile
 
 
 def twin_profile(profile: ProfileTable) -> ProfileTable:
     """The profile of the twins, under the tags of their variants."""
-    return replace(
-        profile,
-        rows=tuple(
-            replace(row, variant=row.variant.removesuffix(_SUFFIX))
-            for row in profile.rows
-            if row.variant.endswith(_SUFFIX)
-        ),
-    )
+    twins = _twins(profile)
+    if not twins.any():
+        return profile.with_columns(_none())
+    columns = profile.columns.only(twins)
+    return profile.with_columns(columns.renamed([name.removesuffix(_SUFFIX) for name in columns.variants]))
+
+
+@functools.cache
+def _none() -> ProfileColumns:
+    return ProfileColumns(pa.table({field.name: pa.nulls(0, field.type) for field in PROFILE_SCHEMA}))
+
+
+def _twins(profile: ProfileTable) -> NDArray[np.bool_]:
+    named = [name.endswith(_SUFFIX) for name in profile.columns.variants]
+    twins: NDArray[np.bool_] = np.array(named, dtype=np.bool_)[profile.columns.variant]
+    return twins

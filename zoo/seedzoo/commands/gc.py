@@ -12,7 +12,9 @@ _HOURS = int(GARBAGE_AFTER.total_seconds()) // 3600
 
 
 @click.command()
-@click.option("--store", required=True, envvar="SEEDZOO_STORE", help="s3://bucket/prefix or a directory.")
+@click.option(
+    "--store", required=True, envvar="SEEDZOO_STORE", show_envvar=True, help="s3://bucket/prefix or a directory."
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 def gc(store: str, dry_run: bool) -> None:
     """Delete releases that were never committed and had no write for 24 hours.

@@ -116,7 +116,12 @@ def import_(
 @profile.command()
 @click.argument("family")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The page, such as x.html.")
-@click.option("--store", envvar="SEEDZOO_STORE", help="s3://bucket/prefix or a directory, where FAMILY is published.")
+@click.option(
+    "--store",
+    envvar="SEEDZOO_STORE",
+    show_envvar=True,
+    help="s3://bucket/prefix or a directory, where FAMILY is published.",
+)
 def report(family: str, out: Path, store: str | None) -> None:
     """Write one self-contained HTML page about the stress profile of FAMILY.
 

@@ -16,7 +16,9 @@ from seedzoo.starter import STARTER_FAMILY, starter_bundle
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--store", required=True, envvar="SEEDZOO_STORE", help="s3://bucket/prefix or a directory.")
+@click.option(
+    "--store", required=True, envvar="SEEDZOO_STORE", show_envvar=True, help="s3://bucket/prefix or a directory."
+)
 @click.option("--alias", default=DEFAULT_ALIAS, show_default=True, help="Mutable name that will mean this release.")
 @click.option("--starter", is_flag=True, help=f"Publish the family that ships with seedzoo, {STARTER_FAMILY}.")
 def publish(bundle: Path | None, store: str, alias: str, starter: bool) -> None:

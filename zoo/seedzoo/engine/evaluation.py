@@ -244,7 +244,7 @@ class FamilyEvaluator:
 
         def to_evaluate() -> Iterator[Block]:
             for one in decoded:
-                waiting.append(replace(one, pixels=one.pixels[:0]))
+                waiting.append(replace(one, pixels=one.pixels[:0].copy()))  # a view would keep them all
                 if one.to_evaluate:
                     yield Block(one.pixels, self._labels[one.fresh], self._wanted(one), one.asked)
 

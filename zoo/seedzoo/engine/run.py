@@ -247,7 +247,11 @@ class _Selection:
         elif not measure.by_scores or self.settings.requirements:
             why = "the objective or the requirements need every variant on every example"
         if why and asked is not Evaluation.AUTO:
-            raise RequestError(f"a race is not possible: {why}", hint="Evaluate everything.", field="evaluation")
+            raise RequestError(
+                f"a race is not possible: {why}",
+                hint="Evaluate everything: leave out --race or --fast.",
+                field="evaluation",
+            )
         return not why and (asked is not Evaluation.AUTO or many_enough(len(self.labelled)))
 
     def _decided(self, order: NDArray[np.int64], measure: Measure) -> Measured | None:

@@ -8,19 +8,20 @@ Where everything is evaluated the next block begins as soon as workers are free 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from enum import Enum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedzoo.engine.spread_parts import PartScores, SpreadScores, WorkerSettings, evaluate_part
+from seedzoo.engine.spread_parts import Block, PartScores, Round, WorkerSettings, evaluate_part
 from seedzoo.executors import Executor, Job, Setup
 from seedzoo.executors.protocol import stopped
 from seedzoo.inference.evaluate import BlockScores
@@ -41,30 +42,14 @@ __all__ = [
 _JOBS_PER_CORE = 8
 """So many jobs of a block that a slow machine or core does not keep the others waiting for long."""
 
-_JOBS_PER_CORE_AHEAD, _LEAST_JOBS_AHEAD = 2, 32
-"""Where the next block begins meanwhile nobody waits, and larger jobs open fewer sessions. But an executor takes some
-jobs at least ahead, and of few for each block it would hold many blocks."""
+_JOBS_AHEAD_PER_CORE, _LEAST_JOBS_AHEAD = 4, 32
+_BLOCKS_AHEAD, _BYTES_AHEAD = (3, 64), 256 << 20
+"""Where the next block begins meanwhile nobody waits, and larger jobs open fewer sessions and cost the driver less. But
+an executor takes some jobs ahead, and the blocks that they are of are held: so few, or so many in so many bytes."""
 
 _MOST_JOBS = 4096
 """Of a block: each costs the driver time, which a large cluster would wait for."""
 _READ_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """The arguments of :meth:`SpreadEvaluator.run`.
-
-    Attributes:
-        images: uint8 ``[b, height, width, channels]``, b >= 1.
-        labels: int64 ``[b]``, -1 for an unlabelled example.
-        keep_probabilities: Positions ``[k]`` of the examples whose probabilities are wanted; None for none.
-        variants: Which variants; None for all.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    keep_probabilities: Sequence[int] | NDArray[np.integer] | None = None
-    variants: Sequence[int] | NDArray[np.integer] | None = None
 
 
 class BlockEvaluator(Protocol):
@@ -130,10 +115,18 @@ def evaluators_on(
     return open_evaluator
 
 
-def jobs_of_block(cores: int, *, ahead: bool) -> int:
-    """About how many jobs a block is cut into for so many cores; ``ahead`` where the next one begins meanwhile."""
-    jobs = max(_LEAST_JOBS_AHEAD, _JOBS_PER_CORE_AHEAD * cores) if ahead else _JOBS_PER_CORE * max(1, cores)
-    return min(_MOST_JOBS, jobs)
+def jobs_of_block(cores: int, block_bytes: int, *, ahead: bool) -> int:
+    """About how many jobs a block is cut into.
+
+    Args:
+        cores: Of all workers.
+        block_bytes: Of its images.
+        ahead: Whether the next block begins meanwhile.
+    """
+    if not ahead:
+        return min(_MOST_JOBS, _JOBS_PER_CORE * max(1, cores))
+    held = min(max(_BLOCKS_AHEAD[0], _BYTES_AHEAD // max(1, block_bytes)), _BLOCKS_AHEAD[1])
+    return min(_MOST_JOBS, max(_LEAST_JOBS_AHEAD, math.ceil(_JOBS_AHEAD_PER_CORE * cores / held)))
 
 
 def cut_block(examples: int, variants: int, *, batch: int, jobs: int) -> tuple[list[range], list[range]]:
@@ -151,6 +144,15 @@ def cut_block(examples: int, variants: int, *, batch: int, jobs: int) -> tuple[l
     width = max(1, each // batches)
     parts = [range(start, min(start + height, examples)) for start in range(0, examples, height)]
     return parts, [range(start, min(start + width, variants)) for start in range(0, variants, width)]
+
+
+class _State(Enum):
+    """Of an evaluator."""
+
+    READY = "ready"
+    AT_WORK = "at work on other blocks"
+    STOPPED = "without workers"
+    CLOSED = "closed"
 
 
 class SpreadEvaluator:
@@ -182,10 +184,10 @@ class SpreadEvaluator:
         self._providers: set[str] = set()
         self._should_stop = should_stop
         self._executor = executor
+        self._open = functools.partial(executor.open, setup=Setup(WorkerSettings, (memory_bytes,)), on_notice=on_notice)
         self._exit = ExitStack()
-        self._workers = self._exit.enter_context(
-            executor.open(setup=Setup(WorkerSettings, (memory_bytes,)), on_notice=on_notice)
-        )
+        self._state = _State.READY
+        self._workers = self._exit.enter_context(self._open())
 
     def __enter__(self) -> Self:
         return self
@@ -193,6 +195,17 @@ class SpreadEvaluator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(_State.CLOSED, kind, error, trace)
+
+    def _end(
+        self,
+        state: _State,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the workers; what is shared goes with them."""
+        self._state = state
         self._shared.clear()
         self._exit.__exit__(kind, error, trace)
 
@@ -225,27 +238,34 @@ class SpreadEvaluator:
             blocks: A block is taken when its jobs are about to be handed out, so some three of them are held at a time.
 
         Yields:
-            The scores of each block, in their order. Whoever leaves before the end closes the evaluator.
+            The scores of each block, in their order. Whoever leaves before the end stops the workers, as an error does;
+            others are started when blocks are evaluated again.
 
         Raises:
             Cancelled: ``should_stop`` said so.
             ZooError: A worker died once too often, a model cannot be used, or the cluster was lost.
+            ValueError: The blocks of another call are not at their end, or the evaluator is closed.
         """
         return self._stream(blocks, ahead=True)
 
     def _stream(self, blocks: Iterable[Block], *, ahead: bool) -> Iterator[BlockScores]:
-        waiting: deque[_Round] = deque()
-        again: deque[_Round] = deque()
-        at_work: dict[str, tuple[_Round, int]] = {}
+        if self._state in (_State.AT_WORK, _State.CLOSED):
+            raise ValueError(f"the evaluator is {self._state.value}")
+        if self._state is _State.STOPPED:
+            self._workers = self._exit.enter_context(self._open())
+        self._state = _State.AT_WORK
+        waiting: deque[Round] = deque()
+        again: deque[Round] = deque()
+        at_work: dict[str, tuple[Round, int]] = {}
 
-        def rounds() -> Iterator[_Round]:
+        def rounds() -> Iterator[Round]:
             for number, block in enumerate(blocks):
                 while again:
                     yield again.popleft()
-                waiting.append(_Round(number, block, self._asked(block)))
+                waiting.append(Round(number, block, self._asked(block)))
                 yield waiting[-1]
 
-        def finished(coming: Iterable[_Round]) -> Iterator[BlockScores]:
+        def finished(coming: Iterable[Round]) -> Iterator[BlockScores]:
             jobs = (job for one in coming for job in self._jobs(one, at_work, ahead=ahead))
             for done in self._workers.results(jobs, should_stop=self._should_stop):
                 one, place = at_work.pop(done.name)
@@ -260,8 +280,10 @@ class SpreadEvaluator:
             yield from finished(rounds())
             if again:
                 yield from finished(list(again))
-        except GeneratorExit:
-            self._exit.close()  # its jobs would mix with those of the next one
+            self._state = _State.READY
+        except BaseException as error:
+            if self._state is not _State.CLOSED:  # its jobs would mix with those of the next one
+                self._end(_State.STOPPED, type(error), error, error.__traceback__)
             raise
 
     def _asked(self, block: Block) -> list[int]:
@@ -270,9 +292,9 @@ class SpreadEvaluator:
             raise ValueError("no models to evaluate")
         return list(asked)
 
-    def _jobs(self, one: _Round, at_work: dict[str, tuple[_Round, int]], *, ahead: bool) -> Iterator[Job[PartScores]]:
+    def _jobs(self, one: Round, at_work: dict[str, tuple[Round, int]], *, ahead: bool) -> Iterator[Job[PartScores]]:
         images = one.block.images
-        batch, jobs = default_batch(images[0].nbytes), jobs_of_block(self._executor.cores, ahead=ahead)
+        batch, jobs = default_batch(images[0].nbytes), jobs_of_block(self._executor.cores, images.nbytes, ahead=ahead)
         parts, groups = cut_block(len(images), len(one.asked), batch=batch, jobs=jobs)
         shared = self._workers.share((np.ascontiguousarray(images), one.block.labels, one.keep))
         one.begin([(part, group) for part in parts for group in groups])
@@ -304,74 +326,3 @@ class SpreadEvaluator:
     def _read(self, index: int) -> ModelFile:
         name, read = self._models[index]
         return model_file(name, read())
-
-
-@dataclass(eq=False)
-class _Round:
-    """A block at work.
-
-    Attributes:
-        number: Of the block.
-        block: What is evaluated.
-        asked: Numbers of the variants.
-        keep: Ascending positions ``[k]`` of the examples whose probabilities workers send.
-        places: Of each job its examples and variants.
-        parts: What the jobs found.
-        first: What was found when it turned out that more probabilities are needed.
-        scores: In the end.
-    """
-
-    number: int
-    block: Block
-    asked: list[int]
-    keep: NDArray[np.intp] = field(init=False)
-    places: list[tuple[range, range]] = field(default_factory=list)
-    parts: dict[int, PartScores] = field(default_factory=dict)
-    first: SpreadScores | None = None
-    scores: BlockScores | None = None
-
-    def __post_init__(self) -> None:
-        self.keep = np.unique(self._wanted)
-
-    @property
-    def _wanted(self) -> NDArray[np.intp]:
-        wanted = self.block.keep_probabilities
-        return np.asarray([] if wanted is None else wanted, dtype=np.intp)
-
-    def begin(self, places: list[tuple[range, range]]) -> None:
-        self.places, self.parts = places, {}
-
-    def put(self, place: int, part: PartScores) -> bool:
-        """Take what a job found; True where the block has to be evaluated again, with more probabilities."""
-        self.parts[place] = part
-        if len(self.parts) < len(self.places):
-            return False
-        found = SpreadScores.empty(len(self.block.images), len(self.asked), part.total.shape[1], self.keep)
-        for at, (examples, variants) in enumerate(self.places):  # so that sums do not depend on which job was faster
-            found.put(self.parts[at], examples, variants)
-        self.parts = {}
-        return self._ended(found)
-
-    def _ended(self, found: SpreadScores) -> bool:
-        # The sums of groups are added in another order than one variant after the other. Where that could make
-        # another class the first, they are added in that order, from the probabilities.
-        first = self.first or found
-        unsure = np.flatnonzero(first.unsure(len(self.asked)))
-        at = found.places(unsure)
-        if (at < 0).any():
-            self.first, self.keep = found, unsure.astype(np.intp)
-            return True
-        total = np.zeros((len(unsure), found.total.shape[1]))
-        for column in range(len(self.asked)):
-            total += found.kept[at, column]
-        ensemble = first.total.argmax(axis=1).astype(np.int32)
-        ensemble[unsure] = total.argmax(axis=1)
-        self.block = replace(self.block, images=self.block.images[:0])  # it may wait for a slower one before it
-        self.scores = BlockScores(
-            predicted=first.predicted,
-            label_probability=first.of_label,
-            ensemble=ensemble,
-            probabilities=first.kept[first.places(self._wanted)],
-        )
-        self.first = None
-        return False

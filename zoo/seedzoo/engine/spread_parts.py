@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seedzoo.inference.evaluate import softmax
+from seedzoo.inference.evaluate import BlockScores, softmax
 from seedzoo.inference.open_models import ModelFile, opened
 
-__all__ = ["PartScores", "SpreadScores", "WorkerSettings", "evaluate_part"]
+__all__ = ["Block", "PartScores", "Round", "SpreadScores", "WorkerSettings", "evaluate_part"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """The arguments of :meth:`seedzoo.engine.spread_evaluator.SpreadEvaluator.run`.
+
+    Attributes:
+        images: uint8 ``[b, height, width, channels]``, b >= 1.
+        labels: int64 ``[b]``, -1 for an unlabelled example.
+        keep_probabilities: Positions ``[k]`` of the examples whose probabilities are wanted; None for none.
+        variants: Which variants; None for all.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    keep_probabilities: Sequence[int] | NDArray[np.integer] | None = None
+    variants: Sequence[int] | NDArray[np.integer] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +94,78 @@ class SpreadScores:
             return np.zeros(len(self.total), dtype=np.bool_)
         # Adding M numbers of at most 1 in any order is off by less than M^2 roundings.
         return np.asarray(top[:, 1] - top[:, 0] <= 4.0 * variants**2 * np.finfo(np.float64).eps)
+
+
+@dataclass(eq=False)
+class Round:
+    """A block at work.
+
+    Attributes:
+        number: Of the block.
+        block: What is evaluated.
+        asked: Numbers of the variants.
+        keep: Ascending positions ``[k]`` of the examples whose probabilities workers send.
+        places: Of each job its examples and variants.
+        parts: What the jobs found.
+        first: What was found when it turned out that more probabilities are needed.
+        scores: In the end.
+    """
+
+    number: int
+    block: Block
+    asked: list[int]
+    keep: NDArray[np.intp] = field(init=False)
+    places: list[tuple[range, range]] = field(default_factory=list)
+    parts: dict[int, PartScores] = field(default_factory=dict)
+    first: SpreadScores | None = None
+    scores: BlockScores | None = None
+
+    def __post_init__(self) -> None:
+        self.keep = np.unique(self._wanted)
+
+    @property
+    def _wanted(self) -> NDArray[np.intp]:
+        wanted = self.block.keep_probabilities
+        return np.asarray([] if wanted is None else wanted, dtype=np.intp)
+
+    def begin(self, places: list[tuple[range, range]]) -> None:
+        """Expect one part for each of these places."""
+        self.places, self.parts = places, {}
+
+    def put(self, place: int, part: PartScores) -> bool:
+        """Take what a job found; True where the block has to be evaluated again, with more probabilities."""
+        self.parts[place] = part
+        if len(self.parts) < len(self.places):
+            return False
+        found = SpreadScores.empty(len(self.block.images), len(self.asked), part.total.shape[1], self.keep)
+        for at, (examples, variants) in enumerate(self.places):  # so that sums do not depend on which job was faster
+            found.put(self.parts[at], examples, variants)
+        self.parts = {}
+        return self._ended(found)
+
+    def _ended(self, found: SpreadScores) -> bool:
+        # The sums of groups are added in another order than one variant after the other. Where that could make
+        # another class the first, they are added in that order, from the probabilities.
+        first = self.first or found
+        unsure = np.flatnonzero(first.unsure(len(self.asked)))
+        at = found.places(unsure)
+        if (at < 0).any():
+            self.first, self.keep = found, unsure.astype(np.intp)
+            return True
+        total = np.zeros((len(unsure), found.total.shape[1]))
+        for column in range(len(self.asked)):
+            total += found.kept[at, column]
+        ensemble = first.total.argmax(axis=1).astype(np.int32)
+        ensemble[unsure] = total.argmax(axis=1)
+        self.block = replace(self.block, images=self.block.images[:0].copy())  # it may wait for a slower one
+        self.scores = BlockScores(
+            predicted=first.predicted,
+            label_probability=first.of_label,
+            ensemble=ensemble,
+            probabilities=first.kept[first.places(self._wanted)],
+        )
+        self.first = None
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,12 @@ from seedzoo.executors.protocol import (
     Finished,
     Job,
     Setup,
-    attempt,
     checked,
     read_outcome,
     stopped,
     worker_died,
 )
+from seedzoo.executors.ray_worker import attempt_in_worker
 
 __all__ = ["RayExecutor", "import_ray"]
 
@@ -47,10 +47,12 @@ _ENVIRONMENT = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its messages go to stdout, where a command's results are
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a job without GPUs sees none
 }
-_LOST = {"WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "ObjectLostError", "OwnerDiedError"}
+_LOST = ("WorkerCrashedError", "OutOfMemoryError", "NodeDiedError", "ObjectLostError")
+"""These errors and all kinds of them mean that a job or its result went with a worker or a machine."""
 
 _REACH_S = 10.0
 _LOOK_S = 0.5
+_GRACE_S = 1.0
 _WAITING = 2000
 """Tasks of a known number that are handed to Ray at a time: it sees what a growing cluster has to do."""
 _LEAST_WAITING, _WAITING_PER_CORE = 64, 4
@@ -232,7 +234,7 @@ class _Tasks:
         self._room: set[tuple[float, float]] = set()
         # Into the object store once; workers of one machine share its arrays without a copy.
         self._setup = ray.put((setup.function, setup.arguments))
-        self._remote = ray.remote(_attempt)
+        self._remote = ray.remote(attempt_in_worker)
         self._pending: dict[Any, Job[Any]] = {}
 
     def share(self, value: Any) -> Any:
@@ -243,8 +245,10 @@ class _Tasks:
         self, jobs: Iterable[Job[R]], *, should_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Finished[R]]:
         """See :class:`seedzoo.executors.Workers`."""
-        coming = checked(jobs)
+        if self._pending:
+            raise ValueError("jobs of another batch are at work")
         self._started, self._finished, self._of = {}, 0, None
+        coming = checked(jobs, self._started)
         if isinstance(jobs, Sequence):
             self._of = len(jobs)
             coming = iter([self._placeable(job) for job in jobs])
@@ -253,11 +257,14 @@ class _Tasks:
     def _results(self, coming: Iterator[Job[Any]], should_stop: Callable[[], bool]) -> Iterator[Finished[Any]]:
         more = True
         while more or self._pending:
-            while more and len(self._pending) < self._most_pending():
+            since, full = time.monotonic(), len(self._pending) >= self._most_pending()
+            # What makes the jobs may be slow: results do not wait for all of those that there is room for.
+            while more and not full and time.monotonic() - since < _LOOK_S:
                 job = next(coming, None)
                 more = job is not None
                 if job is not None:
                     self._start(self._placeable(job))
+                full = len(self._pending) >= self._most_pending()
             if not self._pending:
                 return
             if should_stop():
@@ -265,7 +272,7 @@ class _Tasks:
                 raise stopped()
             # Those that are ready are taken together: Ray looks at all that it is asked about at each call.
             pending = list(self._pending)
-            ready, _ = self._ray.wait(pending, timeout=_LOOK_S, fetch_local=True)
+            ready, _ = self._ray.wait(pending, timeout=_LOOK_S if full or not more else 0, fetch_local=True)
             if ready:
                 ready, _ = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=True)
             for reference in ready:
@@ -285,13 +292,14 @@ class _Tasks:
                 reason="WORKER_UNFIT",
             ) from error
         except self._ray.exceptions.RayError as error:
-            if type(error).__name__ not in _LOST:
+            lost: tuple[type[Exception], ...] = tuple(getattr(self._ray.exceptions, name) for name in _LOST)
+            if not isinstance(error, lost):
                 raise
             self._lost(job, error)
             return None
         result = read_outcome(packed, name=job.name)
         self._finished += 1
-        return Finished(job.name, result, self._started[job.name])
+        return Finished(job.name, result, self._started.pop(job.name))
 
     def _most_pending(self) -> int:
         if self._of is not None:
@@ -329,7 +337,7 @@ class _Tasks:
             "WorkerCrashedError": "died",
             "OutOfMemoryError": "was ended because its machine ran out of memory",
             "NodeDiedError": "was lost with its machine",
-        }.get(kind, f"was lost ({kind})")
+        }.get(kind, "was lost with the result")  # which had not been fetched yet
         attempts = self._started[job.name]
         if attempts > self._retries:
             raise worker_died(
@@ -340,28 +348,24 @@ class _Tasks:
         self._start(job)
 
     def stop(self) -> None:
-        """End all tasks at once."""
-        for reference in self._pending:
+        """End all tasks.
+
+        Ray aborts this process where a task ends just while it is cancelled (ray-project/ray, pull request 54738).
+        So those that have not begun are cancelled first, from the last one on, which is the farthest from beginning,
+        and those at work only where they do not end soon by themselves.
+        """
+        pending, self._pending = list(self._pending), {}
+        if not pending:
+            return
+        _, left = self._ray.wait(pending, num_returns=len(pending), timeout=0, fetch_local=False)
+        at_work = 2 * max(1, int(self._ray.cluster_resources().get("CPU", 1)))  # some take half a core
+        for reference in reversed(left[at_work:]):
             self._ray.cancel(reference, force=True)
-        self._pending = {}
-
-
-_state: dict[str, Any] = {}
-"""In a worker: the state of the run that it works for."""
-
-
-def _attempt(setup: list[Any], packed: bytes, *shared: Any) -> bytes:  # pragma: no cover  (runs in the worker)
-    reference = setup[0]
-
-    def work() -> object:
-        if reference.hex() not in _state:
-            _state.clear()
-            prepare, arguments = importlib.import_module("ray").get(reference)
-            _state[reference.hex()] = prepare(*arguments)
-        function, arguments = pickle.loads(packed)
-        return function(_state[reference.hex()], *shared, *arguments)
-
-    return attempt(work)
+        if left[:at_work]:
+            first = left[:at_work]
+            _, left = self._ray.wait(first, num_returns=len(first), timeout=_GRACE_S, fetch_local=False)
+            for reference in reversed(left):
+                self._ray.cancel(reference, force=True)
 
 
 def _check_reachable(address: str | None) -> None:

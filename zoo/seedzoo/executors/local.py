@@ -145,8 +145,10 @@ class _Pool:
         self, jobs: Iterable[Job[R]], *, should_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Finished[R]]:
         """See :class:`seedzoo.executors.Workers`."""
-        self.coming, self.waiting = checked(jobs), deque()
+        if self.busy:
+            raise ValueError("jobs of another batch are at work")
         self.started, self.finished, self.of = {}, 0, None
+        self.coming, self.waiting = checked(jobs, self.started), deque()
         if isinstance(jobs, Sequence):
             self.of = len(jobs)
             self._check_gpus(jobs)
@@ -190,7 +192,7 @@ class _Pool:
                 self.idle.append(worker)
                 result = read_outcome(packed, name=job.name)
                 self.finished += 1
-                yield Finished(job.name, result, self.started[job.name])
+                yield Finished(job.name, result, self.started.pop(job.name))
 
     def _start_what_fits(self) -> None:
         while self._more():

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -65,7 +65,8 @@ class Job(Generic[R]):
     """
 
     name: str
-    """For people, and to tell results apart; unique in its run."""
+    """For people, and to tell results apart; unique in its run, or, of jobs that are made as they are needed, among
+    those that are not finished."""
     function: Callable[..., R]
     arguments: tuple[Any, ...] = ()
     cpus: float = 1
@@ -116,6 +117,7 @@ class Workers(Protocol):
         Raises:
             RequestError: Two jobs have one name, or one wants more GPUs than there are.
             Cancelled: ``should_stop`` said so. After this, and any other error, the workers take no more jobs.
+            ValueError: The batch before is not at its end.
             ZooError: A worker died once too often (``WORKER_DIED``), or the job itself raised this.
         """
         ...
@@ -193,19 +195,22 @@ def check_jobs(jobs: Sequence[Job[Any]]) -> None:
             )
 
 
-def checked(jobs: Iterable[Job[R]]) -> Iterator[Job[R]]:
-    """The jobs one by one, checked: a sequence at once as a whole, others as they come. Raises RequestError."""
+def checked(jobs: Iterable[Job[R]], unfinished: Container[str]) -> Iterator[Job[R]]:
+    """The jobs one by one, checked: a sequence at once as a whole, others as they come. Raises RequestError.
+
+    Args:
+        jobs: What to run.
+        unfinished: Names of jobs at work. Those of finished ones are forgotten: a long run has millions.
+    """
     if isinstance(jobs, Sequence):
         check_jobs(jobs)
         return iter(jobs)
-    return _checked(jobs)
+    return _checked(jobs, unfinished)
 
 
-def _checked(jobs: Iterable[Job[R]]) -> Iterator[Job[R]]:
-    seen: set[str] = set()
+def _checked(jobs: Iterable[Job[R]], unfinished: Container[str]) -> Iterator[Job[R]]:
     for job in jobs:
-        check_jobs([job, job] if job.name in seen else [job])
-        seen.add(job.name)
+        check_jobs([job, job] if job.name in unfinished else [job])
         yield job
 
 

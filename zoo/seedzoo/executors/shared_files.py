@@ -34,6 +34,8 @@ class SharedFile:
         if self.path in _values:
             _values.move_to_end(self.path)
         else:
+            for path in [path for path in _values if not Path(path).exists()]:
+                del _values[path]  # nobody asks for it again, and mapped it would still take its room
             raw = np.memmap(self.path, dtype=np.uint8, mode="r").data
             place = 8 + int.from_bytes(raw[:8], "big")
             parts = []

@@ -83,7 +83,7 @@ class BlockScores:
             predicted=probabilities.argmax(axis=2).astype(np.int32),
             label_probability=of_label,
             ensemble=probabilities.sum(axis=1, dtype=np.float64).argmax(axis=1).astype(np.int32),
-            probabilities=probabilities[:0] if keep is None else probabilities[keep],
+            probabilities=probabilities[:0].copy() if keep is None else probabilities[keep],
         )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seedzoo.stress.columns import ProfileColumns
 from seedzoo.stress.summary import ConditionSummary, summarise
-from seedzoo.stress.table import ProfileRow, ProfileTable
+from seedzoo.stress.table import ProfileTable
 
 __all__ = ["ProfileCondition", "ProfileMatrices", "profile_matrices"]
 
@@ -66,35 +69,56 @@ def profile_matrices(profile: ProfileTable, tags: Sequence[str], *, twins: Profi
         twins: Of the quantised twins, under the tags of their variants; without rows where there are none.
     """
     names = profile.conditions
-    first: dict[str, ProfileRow] = {}
-    for row in profile.rows:
-        # Where only some rows of a condition say how many examples there were, theirs is the number.
-        if first.setdefault(row.condition, row).n is None and row.n is not None:
-            first[row.condition] = row
-    accuracy = _matrix(profile, tags, names, "accuracy")
-    summary = summarise(accuracy, variants=tags, conditions=names, n=[first[name].n for name in names])
-    others = {metric: _matrix(profile, tags, names, metric) for metric in METRICS}
-    measured = {row.variant for row in twins.rows}
+    told = _telling(profile.columns)
+    n, kinds, severities = (_values(profile.columns, name, told) for name in ("n", "kind", "severity"))
+    metrics = _matrices(profile.columns, tags, names, ("accuracy", *METRICS))
+    accuracy = metrics.pop("accuracy")
+    summary = summarise(accuracy, variants=tags, conditions=names, n=n)
+    measured = set(twins.variants)
     int8_tags = tuple(tag for tag in tags if tag in measured)
     return ProfileMatrices(
         suite=profile.suite,
         tags=tuple(tags),
-        conditions=tuple(
-            ProfileCondition(item, first[item.condition].kind, first[item.condition].severity) for item in summary
-        ),
+        conditions=tuple(itertools.starmap(ProfileCondition, zip(summary, kinds, severities, strict=True))),
         accuracy=accuracy,
-        metrics={metric: matrix for metric, matrix in others.items() if not np.isnan(matrix).all()},
+        metrics=metrics,
         int8_tags=int8_tags,
-        int8_accuracy=_matrix(twins, int8_tags, names, "accuracy"),
+        int8_accuracy=_matrices(twins.columns, int8_tags, names, ("accuracy",))["accuracy"],
     )
 
 
-def _matrix(profile: ProfileTable, tags: Sequence[str], conditions: Sequence[str], metric: str) -> Floats:
-    matrix = np.full((len(tags), len(conditions)), math.nan)
-    rows = {tag: index for index, tag in enumerate(tags)}
-    columns = {name: index for index, name in enumerate(conditions)}
-    for row in profile.rows:
-        value = getattr(row, metric)
-        if value is not None and row.variant in rows and row.condition in columns:
-            matrix[rows[row.variant], columns[row.condition]] = value
-    return matrix
+def _telling(columns: ProfileColumns) -> NDArray[np.intp]:
+    """Of each condition the first result that says how many examples there were; its first one where none does."""
+    # Written from the last to the first, so that the first stays.
+    found = np.zeros(len(columns.conditions), dtype=np.intp)
+    backwards = np.arange(len(columns))[::-1]
+    for some in (backwards, backwards[~columns.absent("n")[::-1]]):
+        found[columns.condition[some]] = some
+    return found
+
+
+def _values(columns: ProfileColumns, name: str, rows: NDArray[np.intp]) -> list[Any]:
+    return [columns.arrays[name][row].as_py() for row in rows.tolist()]
+
+
+def _matrices(
+    columns: ProfileColumns, tags: Sequence[str], conditions: Sequence[str], metrics: Sequence[str]
+) -> dict[str, Floats]:
+    """A matrix of accuracy where it is asked for, and of each other metric that was measured."""
+    i = _places(columns.variants, tags)[columns.variant]
+    k = _places(columns.conditions, conditions)[columns.condition]
+    known = (i >= 0) & (k >= 0)
+    matrices = {}
+    for metric in metrics:
+        values = columns.numbers(metric)
+        shown = known & ~np.isnan(values)
+        if shown.any() or metric == "accuracy":
+            matrices[metric] = np.full((len(tags), len(conditions)), math.nan)
+            matrices[metric][i[shown], k[shown]] = values[shown]
+    return matrices
+
+
+def _places(names: Sequence[str], among: Sequence[str]) -> NDArray[np.intp]:
+    """The place of each name among others; -1 where it is none of them."""
+    places = {name: index for index, name in enumerate(among)}
+    return np.array([places.get(name, -1) for name in names], dtype=np.intp)

@@ -18,6 +18,8 @@ from seedzoo.stress.suites import SUITES
 
 __all__ = ["ID", "Registry", "conditions", "get_condition", "register", "suite", "suite_names"]
 
+_LISTED = 20
+
 
 class Registry:
     """Conditions by name, in the order of their registration.
@@ -85,7 +87,10 @@ class Registry:
 
 def _not_found(what: str, name: str, known: Collection[str]) -> NotFound:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(known))}."
+    there_are = (
+        f"There are: {', '.join(sorted(known))}." if len(known) <= _LISTED else "`zoo stress --list` has them all."
+    )
+    hint = f"Did you mean {' or '.join(near)}?" if near else there_are
     found = f"; near matches: {', '.join(near)}" if near else ""
     return NotFound(f"no {what} is named {name!r}{found}", hint=hint, field=what)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seedzoo.errors import DataError
-from seedzoo.stress.analysis.correlations import Correlation, spearman
+from seedzoo.stress.analysis.correlations import Correlation, spearman, spearman_rows
 
 __all__ = ["ConditionSummary", "Correlation", "spearman", "summarise"]
 
@@ -73,40 +73,59 @@ def summarise(
     """
     matrix = np.asarray(accuracies, dtype=np.float64)
     _check(matrix, variants, conditions, n, reference)
-    base = matrix[:, list(conditions).index(reference)]
-    return tuple(
-        _summary(name, count, column, base, variants)
-        for name, count, column in zip(conditions, n, matrix.T, strict=True)
-    )
+    rows = np.ascontiguousarray(matrix.T)
+    base = rows[list(conditions).index(reference)]
+    # Conditions that the same variants were measured under are summarised together: mostly all.
+    alike: dict[bytes, list[int]] = {}
+    for k, measured in enumerate(~np.isnan(rows)):
+        alike.setdefault(measured.tobytes(), []).append(k)
+    found = {
+        k: summary
+        for group in alike.values()
+        for k, summary in zip(
+            group,
+            _summaries([(conditions[k], n[k]) for k in group], rows[group], base, variants),
+            strict=True,
+        )
+    }
+    return tuple(found[k] for k in range(len(conditions)))
 
 
-def _summary(
-    name: str, n: int | None, column: NDArray[np.float64], base: NDArray[np.float64], variants: Sequence[str]
-) -> ConditionSummary:
-    measured = np.flatnonzero(~np.isnan(column))
-    values = column[measured]
+def _summaries(
+    named: Sequence[tuple[str, int | None]],
+    rows: NDArray[np.float64],
+    base: NDArray[np.float64],
+    variants: Sequence[str],
+) -> Iterator[ConditionSummary]:
+    """Of conditions [G] by name and count, measured [G, M] on the same variants."""
+    measured = np.flatnonzero(~np.isnan(rows[0]))
     both = measured[~np.isnan(base[measured])]
-    base_sd = _sd(base[both])
-    return ConditionSummary(
-        condition=name,
-        n=None if n is None else int(n),
-        mean=float(values.mean()),
-        sd=_sd(values),
-        low=float(values.min()),
-        low_variant=variants[int(measured[values.argmin()])],
-        high=float(values.max()),
-        high_variant=variants[int(measured[values.argmax()])],
-        sd_ratio=_sd(column[both]) / base_sd if base_sd > 0 else math.nan,
-        correlation=spearman(base[both], column[both]),
-        measured=len(measured),
-    )
+    # Copies whose rows lie in one piece: a sum over scattered numbers goes another way and rounds otherwise.
+    values, shared = rows.take(measured, axis=1), rows.take(both, axis=1)
+    base_sd = _sd(base[None, both])[0]
+    means, sds, shared_sds = values.mean(axis=1).tolist(), _sd(values), _sd(shared)
+    lowest, highest = values.argmin(axis=1).tolist(), values.argmax(axis=1).tolist()
+    for g, (correlation, (name, n)) in enumerate(zip(spearman_rows(base[both], shared), named, strict=True)):
+        yield ConditionSummary(
+            condition=name,
+            n=None if n is None else int(n),
+            mean=means[g],
+            sd=sds[g],
+            low=float(values[g, lowest[g]]),
+            low_variant=variants[int(measured[lowest[g]])],
+            high=float(values[g, highest[g]]),
+            high_variant=variants[int(measured[highest[g]])],
+            sd_ratio=shared_sds[g] / base_sd if base_sd > 0 else math.nan,
+            correlation=correlation,
+            measured=len(measured),
+        )
 
 
-def _sd(column: NDArray[np.float64]) -> float:
-    if len(column) < 2:
-        return math.nan
+def _sd(rows: NDArray[np.float64]) -> list[float]:
+    if rows.shape[1] < 2:
+        return [math.nan] * len(rows)
     # Equal numbers have a mean that may round away from them; their spread is still nothing.
-    return float(column.std(ddof=1)) if np.ptp(column) > 0 else 0.0
+    return [float(sd) for sd in np.where(np.ptp(rows, axis=1) > 0, rows.std(axis=1, ddof=1), 0.0)]
 
 
 def _check(

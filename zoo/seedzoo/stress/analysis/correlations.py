@@ -10,17 +10,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from seedzoo.errors import DataError
 
-__all__ = ["EXACT", "FEW", "Correlation", "CorrelationMatrix", "correlation_matrix", "holm", "spearman"]
+__all__ = [
+    "EXACT",
+    "FEW",
+    "Correlation",
+    "CorrelationMatrix",
+    "correlation_matrix",
+    "holm",
+    "spearman",
+    "spearman_rows",
+]
 
 FEW = 10
 """With fewer variants than this the interval's normal approximation is rough, and it is wide in any case."""
 
 EXACT = 7
 """Up to so many variants p-values are computed over all orders: Student's t would claim too much."""
+
+_TWO_ROWS = "a correlation needs two rows of finite numbers of the same length"
 
 _Z95 = float(stats.norm.ppf(0.975))
 
@@ -87,11 +98,34 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Correlation:
         DataError: x and y are not two rows of the same length of finite numbers.
     """
     first, second = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if first.ndim != 1 or first.shape != second.shape or not np.isfinite([first, second]).all():
-        raise DataError("a correlation needs two rows of finite numbers of the same length")
-    rho = _rank_correlation(first, second)
-    count = len(first)
-    p_value = _p_value(first, second, rho)
+    if first.ndim != 1 or first.shape != second.shape:
+        raise DataError(_TWO_ROWS)
+    return spearman_rows(first, second[None])[0]
+
+
+def spearman_rows(x: ArrayLike, rows: ArrayLike) -> list[Correlation]:
+    """As :func:`spearman`, of one row with each of several.
+
+    Args:
+        x: [M] finite numbers.
+        rows: [G, M] finite numbers.
+
+    Returns:
+        G correlations.
+
+    Raises:
+        DataError: The shapes do not fit, or a number is not finite.
+    """
+    first, others = np.asarray(x, dtype=np.float64), np.asarray(rows, dtype=np.float64)
+    fits = first.ndim == 1 and others.ndim == 2 and others.shape[1:] == first.shape
+    if not (fits and np.isfinite(first).all() and np.isfinite(others).all()):
+        raise DataError(_TWO_ROWS)
+    rhos = _rank_correlations(first, others)
+    p_values = _p_values(first, others, rhos)
+    return [_correlation(rho, p_value, len(first)) for rho, p_value in zip(rhos, p_values, strict=True)]
+
+
+def _correlation(rho: float, p_value: float, count: int) -> Correlation:
     if count < 4 or math.isnan(rho) or abs(rho) == 1:
         return Correlation(rho=rho, low=math.nan, high=math.nan, p_value=p_value, count=count)
     half = _Z95 * math.sqrt((1 + rho**2 / 2) / (count - 3))
@@ -121,7 +155,8 @@ def correlation_matrix(accuracies: ArrayLike, *, conditions: Sequence[str]) -> C
     rho, low, high, p_value = (np.full((count, count), np.nan) for _ in range(4))
     measured = ~np.isnan(matrix)
     for i in range(count):
-        rho[i, i] = _rank_correlation(own := matrix[measured[:, i], i], own)
+        own = matrix[measured[:, i], i]
+        rho[i, i] = _rank_correlations(own, own[None])[0]
         for j in range(i + 1, count):
             both = measured[:, i] & measured[:, j]
             found = spearman(matrix[both, i], matrix[both, j])
@@ -157,16 +192,22 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def _centred_ranks(row: NDArray[np.float64]) -> NDArray[np.int64]:
+def _centred_ranks(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     # Twice the ranks less their mean are whole numbers: sums are exact, and equal orders give exactly 1.
-    return np.rint(2 * stats.rankdata(row) - len(row) - 1).astype(np.int64)
+    whole: NDArray[np.int64] = np.rint(2 * stats.rankdata(rows, axis=-1) - rows.shape[-1] - 1).astype(np.int64)
+    return whole
 
 
-def _rank_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    if not x.size or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan
-    a, b = _centred_ranks(x), _centred_ranks(y)
-    return int(a @ b) / math.sqrt(int(a @ a) * int(b @ b))
+def _rank_correlations(x: NDArray[np.float64], rows: NDArray[np.float64]) -> list[float]:
+    if not x.size or not len(rows) or np.ptp(x) == 0:
+        return [math.nan] * len(rows)
+    a, b = _centred_ranks(x), _centred_ranks(rows)
+    own, products, squares = int(a @ a), (b @ a).tolist(), (b * b).sum(axis=1).tolist()
+    # All ranks of a constant row are their mean.
+    return [
+        product / math.sqrt(own * square) if square else math.nan
+        for product, square in zip(products, squares, strict=True)
+    ]
 
 
 @functools.cache
@@ -174,17 +215,27 @@ def _orders(count: int) -> NDArray[np.intp]:
     return np.array(list(itertools.permutations(range(count))), dtype=np.intp)
 
 
-def _p_value(x: NDArray[np.float64], y: NDArray[np.float64], rho: float) -> float:
+def _p_values(x: NDArray[np.float64], rows: NDArray[np.float64], rhos: Sequence[float]) -> list[float]:
     count = len(x)
-    if count < 3 or math.isnan(rho):
-        return math.nan
-    if count <= EXACT:
-        a, b = _centred_ranks(x), _centred_ranks(y)
-        return float(np.mean(np.abs(b[_orders(count)] @ a) >= abs(int(a @ b))))
-    if abs(rho) == 1:
-        # Student's t would say 0. As extreme are the orders that change equal values among themselves, and the same in
-        # reverse where ties lie as they do forwards.
-        ties = np.unique(x, return_counts=True)[1]
-        same = math.prod(math.factorial(int(tie)) for tie in ties)
-        return (2 if np.array_equal(ties, ties[::-1]) else 1) * same / math.factorial(count)
-    return float(2 * stats.t.sf(abs(rho) * math.sqrt((count - 2) / (1 - rho**2)), count - 2))
+    found = np.full(len(rhos), math.nan)
+    if count < 3:
+        return found.tolist()
+    by_t = [g for g, rho in enumerate(rhos) if count > EXACT and abs(rho) < 1]
+    for g, rho in enumerate(rhos):
+        if count <= EXACT and not math.isnan(rho):
+            a, b = _centred_ranks(x), _centred_ranks(rows[g])
+            found[g] = np.mean(np.abs(b[_orders(count)] @ a) >= abs(int(a @ b)))
+        elif abs(rho) == 1:
+            found[g] = _extreme(x)
+    if by_t:
+        values = [abs(rhos[g]) * math.sqrt((count - 2) / (1 - rhos[g] ** 2)) for g in by_t]
+        found[by_t] = 2 * special.stdtr(count - 2, -np.array(values))
+    return found.tolist()
+
+
+def _extreme(x: NDArray[np.float64]) -> float:
+    # Student's t would say 0. As extreme are the orders that change equal values among themselves, and the same in
+    # reverse where ties lie as they do forwards.
+    ties = np.unique(x, return_counts=True)[1]
+    same = math.prod(math.factorial(int(tie)) for tie in ties)
+    return (2 if np.array_equal(ties, ties[::-1]) else 1) * same / math.factorial(len(x))
