@@ -235,7 +235,8 @@ class SpreadEvaluator:
         """Evaluate blocks without waiting between them.
 
         Args:
-            blocks: A block is taken when its jobs are about to be handed out, so some three of them are held at a time.
+            blocks: A block is taken when its jobs are about to be handed out: some three large ones are held at once,
+                or as many small ones as fill 256 MiB, at most 64.
 
         Yields:
             The scores of each block, in their order. Whoever leaves before the end stops the workers, as an error does;
