@@ -12,7 +12,7 @@ from seedzoo.catalog.listing import Accuracies, arrange
 from seedzoo.catalog.names import parse_family, parse_variant
 from seedzoo.errors import IntegrityError, NotFound, ZooError
 from seedzoo.records import Family, FileEntry, Release, Variant
-from seedzoo.stress.matrices import ProfileCondition, profile_matrices
+from seedzoo.stress.matrices import profile_matrices
 from seedzoo_client.catalog_requests import VariantListing
 from seedzoo_client.views import ConditionView, FamilyView, ProfileView, VariantView
 
@@ -88,7 +88,7 @@ class LocalCatalog:
             release=release.id,
             suite=matrices.suite,
             tags=matrices.tags,
-            conditions=tuple(_condition_view(condition) for condition in matrices.conditions),
+            conditions=tuple(ConditionView(**condition.shown()) for condition in matrices.conditions),
             accuracy=matrices.accuracy,
             metrics=matrices.metrics,
             int8_accuracy=dict(zip(matrices.int8_tags, matrices.int8_accuracy, strict=True)),
@@ -122,27 +122,6 @@ def _variant_view(variant: Variant, family: Family, release: Release, paths: fro
         int8_size=int8.size,
         int8_sha256=int8.sha256,
         has_card=card_path(variant.tag) in paths,
-    )
-
-
-def _condition_view(condition: ProfileCondition) -> ConditionView:
-    item = condition.summary
-    return ConditionView(
-        condition=item.condition,
-        kind=condition.kind,
-        severity=condition.severity or 0,
-        n_examples=item.n or 0,
-        mean=item.mean,
-        sd=item.sd,
-        min=item.low,
-        max=item.high,
-        worst_variant=item.low_variant,
-        best_variant=item.high_variant,
-        sd_ratio=item.sd_ratio,
-        spearman=item.correlation.rho,
-        spearman_low=item.correlation.low,
-        spearman_high=item.correlation.high,
-        measured=item.measured,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seedzoo.records import Family, Release
-from seedzoo.stress.matrices import ProfileCondition, profile_matrices
+from seedzoo.stress.matrices import profile_matrices
 from seedzoo.stress.table import ProfileTable
 from seedzoo_protos.v1 import catalog_pb2
 
@@ -27,30 +27,9 @@ def profile_message(
         release=release.id,
         suite=found.suite,
         tags=found.tags,
-        conditions=[_summary_message(condition) for condition in found.conditions],
+        conditions=[catalog_pb2.ConditionSummary(**condition.shown()) for condition in found.conditions],
         accuracy=found.accuracy.ravel().tolist(),
         int8_tags=found.int8_tags,
         int8_accuracy=found.int8_accuracy.ravel().tolist(),
         **{name: matrix.ravel().tolist() for name, matrix in found.metrics.items()},
-    )
-
-
-def _summary_message(condition: ProfileCondition) -> catalog_pb2.ConditionSummary:
-    item = condition.summary
-    return catalog_pb2.ConditionSummary(
-        condition=item.condition,
-        kind=condition.kind,
-        severity=condition.severity or 0,
-        n_examples=item.n or 0,
-        mean=item.mean,
-        sd=item.sd,
-        min=item.low,
-        max=item.high,
-        worst_variant=item.low_variant,
-        best_variant=item.high_variant,
-        sd_ratio=item.sd_ratio,
-        spearman=item.correlation.rho,
-        spearman_low=item.correlation.low,
-        spearman_high=item.correlation.high,
-        measured=item.measured,
     )

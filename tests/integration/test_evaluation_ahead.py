@@ -22,20 +22,8 @@ from seedzoo.engine.evaluation import FamilyEvaluator
 from seedzoo.engine.spread_evaluator import Block, SpreadEvaluator, evaluators_on
 from seedzoo.engine.spread_parts import PartScores, Round, SpreadScores
 from seedzoo.errors import Cancelled, ItemsError
-from seedzoo.executors import Executor, LocalExecutor, open_executor
+from seedzoo.executors import Executor, LocalExecutor
 from seedzoo.inference.evaluate import BlockScores, Evaluator
-
-
-@pytest.fixture(params=["local", "ray"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    if request.param == "local":
-        yield LocalExecutor(cpus=2)
-        return
-    pytest.importorskip("ray", reason="needs the [cluster] extra")
-    from seedzoo.executors.cluster import RayExecutor, import_ray
-
-    with RayExecutor(cpus=2).connected(import_ray()):
-        yield open_executor("ray")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from seedzoo.engine import SelectionSettings
 from seedzoo.engine.spread_evaluator import SpreadEvaluator, evaluators_on
 from seedzoo.engine.spread_parts import PartScores, SpreadScores
 from seedzoo.errors import Cancelled, DataError, MissingExtra, RequestError
-from seedzoo.executors import Executor, Job, LocalExecutor, open_executor
+from seedzoo.executors import Executor, Job, LocalExecutor
 from seedzoo.inference.evaluate import Evaluator
 from seedzoo.inference.sources import ArrayImages, FileImages
 from seedzoo.records import Evaluation, Preprocessing, ProgressUpdate, SelectionPhase
@@ -46,22 +46,6 @@ from seedzoo_server.evaluators import Evaluators
 from seedzoo_server.settings import ServerSettings
 
 IMAGES = 700
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    pytest.importorskip("ray", reason="needs the [cluster] extra")
-    from seedzoo.executors.cluster import RayExecutor, import_ray
-
-    with RayExecutor(cpus=2).connected(import_ray()):
-        yield
-
-
-@pytest.fixture(params=["local", "ray"])
-def executor(request: pytest.FixtureRequest) -> Executor:
-    if request.param == "ray":
-        request.getfixturevalue("ray_cluster")
-    return LocalExecutor(cpus=2) if request.param == "local" else open_executor("ray")
 
 
 @pytest.fixture(scope="module")

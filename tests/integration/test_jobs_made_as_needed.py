@@ -14,24 +14,8 @@ import numpy as np
 import pytest
 from tests.unit.executors import executor_jobs as jobs
 
-from seedzoo.executors import Executor, Job, LocalExecutor, Setup, open_executor, shared_files
+from seedzoo.executors import Executor, Job, Setup, open_executor, shared_files
 from seedzoo.executors.shared_files import SharedFiles
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    pytest.importorskip("ray", reason="needs the [cluster] extra")
-    from seedzoo.executors.cluster import RayExecutor, import_ray
-
-    with RayExecutor(cpus=2).connected(import_ray()):
-        yield
-
-
-@pytest.fixture(params=["local", "ray"])
-def executor(request: pytest.FixtureRequest) -> Executor:
-    if request.param == "ray":
-        request.getfixturevalue("ray_cluster")
-    return LocalExecutor(cpus=2) if request.param == "local" else open_executor("ray")
 
 
 def test_batch_that_is_not_at_its_end_takes_no_other(executor: Executor, tmp_path: Path) -> None:

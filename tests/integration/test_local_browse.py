@@ -36,6 +36,8 @@ from seedzoo_client.cli import main
 from seedzoo_client.local_catalog import LocalCatalog
 from seedzoo_client.views import ProfileView
 
+pytestmark = pytest.mark.usefixtures("home")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,15 +54,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[str]:
     with serving(LocalStore(folder), decoder_processes=0) as port:
         yield f"localhost:{port}"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith("SEEDZOO_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SEEDZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -30,6 +30,9 @@ IMAGES, VARIANTS = 300, 4
 CLASSES = sorted(folder.name for folder in MYDATA.iterdir() if folder.is_dir())
 
 
+pytestmark = pytest.mark.usefixtures("home")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a store with the family ``mini``."""
@@ -42,15 +45,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path) -> Iterator[str]:
     with serving(LocalStore(folder), decoder_processes=1) as port:
         yield f"localhost:{port}"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in [name for name in os.environ if name.startswith("SEEDZOO_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SEEDZOO_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -36,6 +36,27 @@ class ProfileCondition:
     kind: str
     severity: int | None
 
+    def shown(self) -> dict[str, Any]:
+        """What a server and local mode tell of it, by the names of the API; 0 for a number that is not known."""
+        item = self.summary
+        return {
+            "condition": item.condition,
+            "kind": self.kind,
+            "severity": self.severity or 0,
+            "n_examples": item.n or 0,
+            "mean": item.mean,
+            "sd": item.sd,
+            "min": item.low,
+            "max": item.high,
+            "worst_variant": item.low_variant,
+            "best_variant": item.high_variant,
+            "sd_ratio": item.sd_ratio,
+            "spearman": item.correlation.rho,
+            "spearman_low": item.correlation.low,
+            "spearman_high": item.correlation.high,
+            "measured": item.measured,
+        }
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProfileMatrices:
